@@ -1,0 +1,56 @@
+"""Package of physseg. Detectron2 is not among the requirements: it has no release on PyPI (docs/installation.md)."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+# Ranges, so that an environment's own torch stays; nothing here may ask for a newer torch than the first line does.
+# Tried with the oldest of these on Python 3.10, and with constraints.txt, which `make` installs.
+REQUIRES = [
+    "torch>=2.4",
+    "torchvision>=0.19",
+    "open_clip_torch>=3.0",
+    "timm>=1.0.17",
+    "opencv-python-headless>=4.5",
+    "fvcore>=0.1.5",
+    "numpy>=1.24",
+    "scipy>=1.10",
+    "Pillow>=9.1",
+    "PyYAML>=5.1",
+    "pycocotools>=2.0.6",
+    "matplotlib>=3.6",
+    "safetensors>=0.4.1",
+    "tqdm>=4.60",
+]
+EXTRAS = {
+    # SuperPoint keypoints as pseudo ground truth.
+    "superpoint": ["transformers>=4.38"],
+    "onnx": ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.1"],
+    # Curves on a tracking server.
+    "wandb": ["wandb>=0.16"],
+    # Training over several nodes.
+    "slurm": ["submitit>=1.5"],
+    "dev": ["pytest>=8", "ruff>=0.9", "scikit-image>=0.20", "scikit-learn>=1.2"],
+}
+
+setup(
+    name="physseg",
+    version="0.1.0",
+    description="Open-vocabulary semantic segmentation with physical structure and patch alignment losses",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    author="The physseg developers",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    classifiers=[
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+    ],
+    python_requires=">=3.10",
+    packages=find_packages(include=["physseg", "physseg.*"]),
+    package_data={"physseg": ["**/*.tsv", "**/*.json", "**/*.txt", "**/*.npz", "**/*.safetensors"]},
+    install_requires=REQUIRES,
+    extras_require=EXTRAS,
+)

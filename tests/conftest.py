@@ -1,0 +1,38 @@
+"""What every test gets: fixed seeds, no network, no window."""
+
+import os
+import random
+import socket
+
+# Before any library reads them: no plot window, and no question to a model hub.
+os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import numpy as np
+import pytest
+import torch
+
+# Before any test imports Detectron2, which may need it.
+from physseg import compat  # noqa: F401
+
+
+@pytest.fixture(autouse=True)
+def fixed_seeds():
+    """Each test starts from the same random state, in whatever order the tests run."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch):
+    """Connections leave this machine in no test; local ones (process groups) are allowed."""
+    connect = socket.socket.connect
+
+    def connect_locally(self, address):
+        local = not isinstance(address, tuple) or address[0] in ("localhost", "127.0.0.1", "::1")
+        if not local:
+            raise OSError(f"a test tried to reach {address[0]}; tests must not need the network")
+        return connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", connect_locally)
