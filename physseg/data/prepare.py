@@ -1,0 +1,61 @@
+"""The command line of ``datasets/prepare_*.py``."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+
+from physseg.data.checking import check_dataset, format_reports
+from physseg.data.conversion import convert
+from physseg.data.download import DownloadError, download_archives, manual_steps
+from physseg.data.raw_formats.common import MissingInputError, few
+from physseg.data.specs import datasets_root, get_specs
+
+
+def main(keys: Sequence[str], argv: Sequence[str] | None = None) -> int:
+    """Prepare data sets, then verify them. Returns the exit status: 0 if all of them are ready.
+
+    Args:
+        keys: of the specs that the script is for.
+        argv: command line; None: this process's.
+    """
+    specs = get_specs(keys)
+    titles = ", ".join(spec.title for spec in specs)
+    parser = argparse.ArgumentParser(description=f"Prepare {titles}; what is done already is kept.")
+    parser.add_argument("--root", help="data root; default: $DETECTRON2_DATASETS, or 'datasets'")
+    parser.add_argument("--workers", type=int, help="processes; default: one per core")
+    parser.add_argument("--overwrite", action="store_true", help="write label maps that exist again")
+    parser.add_argument("--toy", action="store_true", help="prepare the toy world's counterpart instead")
+    parser.add_argument("--download", action="store_true", help="first fetch and unpack what has a plain URL")
+    arguments = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    root = datasets_root(arguments.root)
+    if arguments.toy:
+        specs = get_specs([f"toy_{key}" for key in keys])
+
+    if arguments.download:
+        try:
+            download_archives(specs, root)
+        except DownloadError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+    failed = False
+    for spec in specs:
+        try:
+            result = convert(spec, root, arguments.workers, arguments.overwrite)
+        except (MissingInputError, ValueError) as error:
+            print(f"{spec.title}: {error}", file=sys.stderr)
+            for line in manual_steps(spec):
+                print(f"  {line}", file=sys.stderr)
+            failed = True
+            continue
+        print(f"{spec.title}: {result.converted} written, {result.kept} there before, {len(result.failures)} failed")
+        for name, message in result.failures[:10]:
+            print(f"  {name}: {message}", file=sys.stderr)
+        if len(result.failures) > 10:
+            print(
+                f"  and {len(result.failures) - 10} more: {few([n for n, _ in result.failures[10:]])}", file=sys.stderr
+            )
+    reports = [check_dataset(spec, root, thorough=False) for spec in specs]
+    print(format_reports(reports))
+    return int(failed or any(not report.ready for report in reports))
