@@ -1,0 +1,1 @@
+"""Vocabulary (names, synonyms) -> prompts -> text features."""
