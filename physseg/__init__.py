@@ -1,0 +1,24 @@
+"""physseg: open-vocabulary semantic segmentation with physical structure and patch alignment losses.
+
+Importing it registers the meta-architecture `PhysSeg`, its data sets, and the toy CLIP with their libraries.
+"""
+
+from physseg import compat  # noqa: F401  isort: skip  (before anything that imports detectron2)
+from physseg.config import add_physseg_config, load_config
+from physseg.data.registration import register_all
+from physseg.dense_clip import DenseClip, dense_clip_features
+from physseg.modeling.meta_arch import PhysSeg
+from physseg.predictor import Predictor
+
+__version__ = "0.1.0"
+__all__ = [
+    "DenseClip",
+    "PhysSeg",
+    "Predictor",
+    "add_physseg_config",
+    "dense_clip_features",
+    "load_config",
+    "register_all",
+]
+
+register_all()

@@ -1,0 +1,255 @@
+"""Cost aggregation: spatial (Swin) and class (linear) attention over the cost volume, guided by image and text.
+
+Tokens stay (B, T, N, C) all the way; a linear layer over [features, guidance] is split into its two halves, and the
+guidance half, equal for all classes of an image (or all positions of a class), is computed once and added.
+
+B images, T classes, P prompt templates, N = H * W positions, C channels, G guidance channels, L tokens of a window.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from physseg.modeling.chunks import map_chunks
+
+
+class SpatialBlock(nn.Module):
+    """One Swin block with guided queries and keys; tokens come in window order."""
+
+    def __init__(self, dim: int, guidance_dim: int, heads: int):
+        super().__init__()
+        self.dim, self.heads = dim, heads
+        self.norm1 = nn.LayerNorm(dim)
+        self.q = nn.Linear(dim + guidance_dim, dim)
+        self.k = nn.Linear(dim + guidance_dim, dim)
+        self.v = nn.Linear(dim, dim)
+        self.proj = nn.Linear(dim, dim)
+        self.norm2 = nn.LayerNorm(dim)
+        self.fc1 = nn.Linear(dim, 4 * dim)
+        self.fc2 = nn.Linear(4 * dim, dim)
+
+    def guidance_terms(self, guidance: Tensor) -> Tensor:
+        """What guidance and biases add to [q, k, v]: (B, N, G) -> (B, 1, N, 3C)."""
+        # W [x, g] + b = W_x x + (W_g g + b): the bracket does not depend on the class.
+        q = F.linear(guidance, self.q.weight[:, self.dim :], self.q.bias)
+        k = F.linear(guidance, self.k.weight[:, self.dim :], self.k.bias)
+        return torch.cat([q, k, self.v.bias.to(q.dtype).expand_as(q)], dim=-1).unsqueeze(1)
+
+    def forward(self, x: Tensor, terms: Tensor, mask: Tensor | None, window: int) -> Tensor:
+        """x: (B, T, N, C) in window order; terms: `guidance_terms`; mask: (N / L, 1, L, L) additive or None."""
+        b, t, n, c = x.shape
+        weight = torch.cat([self.q.weight[:, :c], self.k.weight[:, :c], self.v.weight])
+        qkv = F.linear(self.norm1(x), weight).add_(terms)
+        # (B, T, N, 3C) -> (3, B * T * windows, heads, L, C / heads), a view
+        qkv = qkv.view(-1, window * window, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4)
+        if mask is not None:
+            mask = mask.to(qkv.dtype).expand(b * t, *mask.shape).flatten(0, 1)
+        out = F.scaled_dot_product_attention(*qkv, attn_mask=mask)
+        x = x + self.proj(out.transpose(1, 2).reshape(b, t, n, c))
+        return x + self.fc2(F.gelu(self.fc1(self.norm2(x))))
+
+
+class SpatialAggregation(nn.Module):
+    """Two Swin blocks over the grid of every class, the second with shifted windows."""
+
+    def __init__(self, dim: int, guidance_dim: int, heads: int, grid: int, window: int):
+        super().__init__()
+        self.window = window
+        self.guidance_norm = nn.LayerNorm(guidance_dim)
+        self.blocks = nn.ModuleList(SpatialBlock(dim, guidance_dim, heads) for _ in range(2))
+        rows = torch.arange(grid * grid).view(grid, grid)
+        shift = window // 2 if grid > window else 0
+        plain, shifted = _windows(rows, window), _windows(rows.roll((-shift, -shift), (0, 1)), window)
+        inverse = plain.argsort()
+        # Tokens are gathered from rows to windows, to shifted windows, and back: three gathers instead of a
+        # partition, a roll and their inverses around each attention.
+        for name, index in (("plain", plain), ("shifted", shifted), ("hop", inverse[shifted])):
+            self.register_buffer(name, index, persistent=False)
+        self.register_buffer("back", shifted.argsort(), persistent=False)
+        mask = shift_mask(grid, window, shift) if shift else None
+        self.register_buffer("mask", mask, persistent=False)
+
+    def guidance_terms(self, guidance: Tensor) -> tuple[Tensor, Tensor]:
+        """Both blocks' guidance terms from the projected guidance (B, N, G)."""
+        guidance = self.guidance_norm(guidance)
+        first, second = self.blocks
+        return first.guidance_terms(guidance[:, self.plain]), second.guidance_terms(guidance[:, self.shifted])
+
+    def forward(self, x: Tensor, first_terms: Tensor, second_terms: Tensor) -> Tensor:
+        """(B, T, N, C) -> (B, T, N, C), positions in row order."""
+        first, second = self.blocks
+        x = first(x.index_select(2, self.plain), first_terms, None, self.window)
+        x = second(x.index_select(2, self.hop), second_terms, self.mask, self.window)
+        return x.index_select(2, self.back)
+
+
+class ClassAggregation(nn.Module):
+    """Linear attention among the classes at every position, as if padded to `max_classes` learnable tokens."""
+
+    def __init__(self, dim: int, guidance_dim: int, heads: int, max_classes: int):
+        super().__init__()
+        self.dim, self.heads, self.max_classes = dim, heads, max_classes
+        self.padding_token = nn.Parameter(torch.zeros(dim))
+        self.padding_guidance = nn.Parameter(torch.zeros(guidance_dim))
+        self.norm1 = nn.LayerNorm(dim)
+        self.q = nn.Linear(dim + guidance_dim, dim)
+        self.k = nn.Linear(dim + guidance_dim, dim)
+        self.v = nn.Linear(dim, dim)
+        self.norm2 = nn.LayerNorm(dim)
+        self.fc1 = nn.Linear(dim, 4 * dim)
+        self.fc2 = nn.Linear(4 * dim, dim)
+        # Which pairs of channels belong to one head.
+        same_head = torch.block_diag(*[torch.ones(dim // heads, dim // heads)] * heads)
+        self.register_buffer("same_head", same_head, persistent=False)
+
+    def forward(self, x: Tensor, guidance: Tensor, grid: int, pooling: tuple[int, int], chunk: int) -> Tensor:
+        """(B, T, N, C) -> (B, T, N, C).
+
+        Args:
+            guidance: (B or 1, T, G) projected text guidance.
+            grid: H = W.
+            pooling: the grid is average-pooled by this first.
+            chunk: positions worked on at a time.
+        """
+        b, t, _, c = x.shape
+        # The guidance half of the linear layer, once per class: (B or 1, T, 1, C) each.
+        terms_q = F.linear(guidance, self.q.weight[:, c:], self.q.bias).unsqueeze(2)
+        terms_k = F.linear(guidance, self.k.weight[:, c:], self.k.bias).unsqueeze(2)
+        pad_keys, pad_values = self._padding_sums(max(self.max_classes - t, 0))
+        args = (terms_q, terms_k, pad_keys, pad_values)
+        if tuple(pooling) == (1, 1):
+            return map_chunks(self._attend_and_add, x, 2, chunk, *args)
+        rows, columns = pooling
+        pooled = x.view(b, t, grid // rows, rows, grid // columns, columns, c).mean((3, 5))
+        pooled = map_chunks(self._attend, pooled.flatten(2, 3), 2, chunk, *args)
+        # Tokens of a grid are a channels_last image: no copy is needed around the interpolation.
+        image = pooled.view(b * t, grid // rows, grid // columns, c).permute(0, 3, 1, 2)
+        image = F.interpolate(image, size=(grid, grid), mode="bilinear", align_corners=True)
+        return x + image.permute(0, 2, 3, 1).reshape(b, t, -1, c)
+
+    def _padding_sums(self, count: int) -> tuple[Tensor, Tensor]:
+        """What `count` padding tokens add to the sums over classes: of keys (C,), of key-value products (C, C)."""
+        # All padding tokens are equal at every position, and their own output is dropped: a constant is all they add.
+        y = self.norm1(self.padding_token)
+        key = _feature_map(self.k(torch.cat([y, self.padding_guidance.to(y.dtype)])))
+        # Single precision, but for a model in double.
+        dtype = torch.promote_types(key.dtype, torch.float32)
+        key, value = key.to(dtype), self.v(y).to(dtype)
+        return count * key, count * torch.outer(key, value) * self.same_head
+
+    def _attend_and_add(self, x: Tensor, *args: Tensor) -> Tensor:
+        return x + self._attend(x, *args)
+
+    def _attend(self, x: Tensor, terms_q: Tensor, terms_k: Tensor, pad_keys: Tensor, pad_values: Tensor) -> Tensor:
+        """Attention and MLP with their residuals at a slice of positions: (B, T, n, C) -> (B, T, n, C)."""
+        c = x.shape[-1]
+        y = self.norm1(x)
+        q = _feature_map(F.linear(y, self.q.weight[:, :c]).add_(terms_q))
+        k = _feature_map(F.linear(y, self.k.weight[:, :c]).add_(terms_k))
+        v = self.v(y)
+        # Batches of positions: (B, n, T, C). Dividing values by the length and multiplying it back cancels.
+        q, k, v = (z.transpose(1, 2) for z in (q, k, v))
+        # One C x C product with other heads' blocks zeroed: larger products than a head's own run faster.
+        key_values = (k.transpose(-1, -2) @ v * self.same_head + pad_values).to(q.dtype)
+        keys = k.sum(2) + pad_keys
+        # The sum over a head's channels, spread to them again: (B, n, T, C) @ (C, C).
+        norm = (q * keys.unsqueeze(2).to(q.dtype)) @ self.same_head.to(q.dtype) + 1e-6
+        x = x + (q @ key_values / norm).transpose(1, 2)
+        return x + self.fc2(F.relu_(self.fc1(self.norm2(x))))
+
+
+class AggregationLayer(nn.Module):
+    """Spatial, then class aggregation."""
+
+    def __init__(self, dim: int, guidance_dim: int, heads: int, grid: int, window: int, max_classes: int):
+        super().__init__()
+        self.spatial = SpatialAggregation(dim, guidance_dim, heads, grid, window)
+        self.classes = ClassAggregation(dim, guidance_dim, heads, max_classes)
+
+
+class CostAggregation(nn.Module):
+    """Embeds the cost volume and aggregates it: (B, T, P, H, W) -> tokens (B, T, N, C).
+
+    Args:
+        templates: P.
+        image_dim, text_dim: channels of the image and text guidance.
+        grid: H = W; window: side of a Swin window, a divisor of it.
+        max_classes: class attention is padded to this many tokens.
+
+    Raises:
+        ValueError: the window does not divide the grid.
+    """
+
+    def __init__(
+        self,
+        templates: int,
+        image_dim: int,
+        text_dim: int,
+        grid: int,
+        dim: int = 128,
+        guidance_dim: int = 128,
+        layers: int = 2,
+        heads: int = 4,
+        window: int = 12,
+        max_classes: int = 256,
+    ):
+        super().__init__()
+        if grid % window:
+            raise ValueError(
+                f"MODEL.AGGREGATION.WINDOW: expected a divisor of the token grid {grid} "
+                f"(MODEL.CLIP.IMAGE_SIZE over the patch size), got {window}"
+            )
+        self.grid = grid
+        self.embed = nn.Conv2d(templates, dim, 7, padding=3)
+        self.image_guidance = nn.Conv2d(image_dim, guidance_dim, 3, padding=1)
+        self.text_guidance = nn.Linear(text_dim, guidance_dim)
+        self.layers = nn.ModuleList(
+            AggregationLayer(dim, guidance_dim, heads, grid, window, max_classes) for _ in range(layers)
+        )
+
+    def forward(
+        self, cost: Tensor, image: Tensor, text: Tensor, pooling: tuple[int, int], class_chunk: int, position_chunk: int
+    ) -> Tensor:
+        """Aggregate.
+
+        Args:
+            cost: (B, T, P, H, W) similarities.
+            image: (B, image_dim, H, W) guidance.
+            text: (B or 1, T, P, E) text features.
+            pooling: of class attention.
+            class_chunk, position_chunk: worked on at a time.
+        """
+        guidance = F.relu(self.image_guidance(image)).flatten(2).transpose(1, 2)
+        text = F.relu(self.text_guidance(F.normalize(text.mean(2), dim=-1)))
+        x = cost
+        for index, layer in enumerate(self.layers):
+            step = layer.spatial if index else self._embed_and_aggregate
+            x = map_chunks(step, x, 1, class_chunk, *layer.spatial.guidance_terms(guidance))
+            x = layer.classes(x, text, self.grid, pooling, position_chunk)
+        return x
+
+    def _embed_and_aggregate(self, cost: Tensor, *terms: Tensor) -> Tensor:
+        """Embedding and the first spatial aggregation: (B, t, P, H, W) -> (B, t, N, C)."""
+        b, t = cost.shape[:2]
+        x = self.embed(cost.flatten(0, 1).contiguous(memory_format=torch.channels_last))
+        x = x.flatten(2).transpose(1, 2).contiguous().view(b, t, -1, x.shape[1])
+        return self.layers[0].spatial(x, *terms)
+
+
+def _feature_map(x: Tensor) -> Tensor:
+    """elu(x) + 1, as exp(min(x, 0)) + max(x, 0): two vectorised passes and no branch."""
+    return x.clamp(max=0).exp() + x.clamp(min=0)
+
+
+def _windows(rows: Tensor, window: int) -> Tensor:
+    """Row indices (grid, grid) in window order: (grid * grid,)."""
+    side = rows.shape[0] // window
+    return rows.view(side, window, side, window).transpose(1, 2).flatten()
+
+
+def shift_mask(grid: int, window: int, shift: int) -> Tensor:
+    """(windows, 1, L, L): -100 between tokens that the cyclic shift brought together."""
+    # After the shift, rows (and columns) beyond grid - shift came from the other side.
+    side = (torch.arange(grid) >= grid - shift).long()
+    region = _windows(2 * side[:, None] + side[None], window).view(-1, window * window)
+    return (region[:, None, :, None] != region[:, None, None, :]) * -100.0

@@ -1,0 +1,108 @@
+"""Config -> the parts of a PhysSeg model."""
+
+from typing import Any
+
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+
+from physseg.data.custom import register_custom
+from physseg.data.vocabularies import get_vocabulary
+from physseg.losses import PatchAlignmentLoss
+from physseg.modeling.aggregation import CostAggregation
+from physseg.modeling.clip_encoder import ClipEncoder
+from physseg.modeling.decoder import Decoder
+from physseg.modeling.guidance import build_guidance
+from physseg.modeling.structure_head import StructureHead
+from physseg.structure import structure_options
+from physseg.structure.superpoint import SuperPointSource
+
+
+def parts_from_config(cfg: CfgNode) -> dict[str, Any]:
+    """Arguments of `PhysSeg`: the only place where the model reads the config.
+
+    Raises:
+        ValueError, FileNotFoundError, RuntimeError: a key that does not fit, named; see the parts.
+    """
+    node = cfg.MODEL.AGGREGATION
+    clip = ClipEncoder(
+        cfg.MODEL.CLIP.NAME,
+        cfg.MODEL.CLIP.PRETRAINED,
+        cfg.MODEL.CLIP.IMAGE_SIZE,
+        cfg.MODEL.CLIP.LEVELS,
+        cfg.MODEL.CLIP.FINETUNE,
+        cfg.MODEL.TEXT.TEMPLATES,
+        cfg.MODEL.TEXT.SYNONYMS,
+        # A physseg checkpoint holds CLIP's weights: nothing is read or downloaded twice.
+        load_weights=not cfg.MODEL.WEIGHTS,
+        recompute=cfg.MODEL.CLIP.RECOMPUTE,
+        finetune_text=cfg.MODEL.CLIP.FINETUNE_TEXT,
+    )
+    guidance = build_guidance(cfg, clip)
+    channels = guidance.channels
+    feature_channels = {"level1": clip.width, "level2": clip.width, "dense": clip.embed_dim} | channels
+    structure, alignment = cfg.MODEL.STRUCTURE, cfg.MODEL.PATCH_ALIGNMENT
+    windows = {
+        "size": cfg.TEST.WINDOW_SIZE,
+        "stride": cfg.TEST.WINDOW_STRIDE,
+        "canvas": cfg.TEST.WINDOW_CANVAS,
+        "keep_aspect": cfg.TEST.KEEP_ASPECT,
+    }
+    return {
+        "clip": clip,
+        "guidance": guidance,
+        "aggregation": CostAggregation(
+            len(clip.templates),
+            channels["g3"],
+            clip.embed_dim,
+            clip.grid,
+            node.DIM,
+            node.GUIDANCE_DIM,
+            node.LAYERS,
+            node.HEADS,
+            node.WINDOW,
+            node.MAX_CLASSES,
+        ),
+        "decoder": Decoder(node.DIM, node.DECODER_DIMS, (channels["g4"], channels["g5"]), node.DECODER_GUIDANCE_DIMS),
+        "vocabulary": configured_vocabulary(cfg),
+        "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+        "pixel_std": cfg.MODEL.PIXEL_STD,
+        "max_classes": node.MAX_CLASSES,
+        "class_chunk": node.CLASS_CHUNK,
+        "pooling": node.POOLING,
+        "test_pooling": cfg.TEST.POOLING,
+        "window": windows if cfg.TEST.SLIDING_WINDOW else None,
+        "crop_padding": cfg.TEST.CROP_PADDING,
+        "ignore_value": cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE,
+        "ignored_pixels": cfg.MODEL.LOSS.IGNORED_PIXELS,
+        "structure_head": StructureHead(cfg, feature_channels) if structure.ENABLED else None,
+        "structure_weight": structure.WEIGHT,
+        **_superpoint(cfg),
+        "patch_alignment": PatchAlignmentLoss(cfg, clip.embed_dim, clip.embed_dim) if alignment.ENABLED else None,
+        "alignment_weight": alignment.WEIGHT,
+    }
+
+
+def _superpoint(cfg: CfgNode) -> dict[str, Any]:
+    options = structure_options(cfg) if cfg.MODEL.STRUCTURE.ENABLED else None
+    if options is None or options.superpoint_channel is None:
+        return {}
+    return {"superpoint": SuperPointSource(options.superpoint), "superpoint_channel": options.superpoint_channel}
+
+
+def configured_vocabulary(cfg: CfgNode) -> list[str]:
+    """Names a model of this config is built with: MODEL.TEXT.VOCABULARY, else the first training set's.
+
+    Raises:
+        ValueError: neither is known.
+    """
+    if cfg.MODEL.TEXT.VOCABULARY:
+        return get_vocabulary(cfg.MODEL.TEXT.VOCABULARY)
+    register_custom(cfg)
+    for name in cfg.DATASETS.TRAIN[:1]:
+        names = getattr(MetadataCatalog.get(name), "vocabulary", None)
+        if names:
+            return list(names)
+    raise ValueError(
+        "no vocabulary: MODEL.TEXT.VOCABULARY is empty and DATASETS.TRAIN "
+        f"{tuple(cfg.DATASETS.TRAIN)} names no data set that physseg registered; set one of them"
+    )

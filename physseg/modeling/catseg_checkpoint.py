@@ -1,0 +1,127 @@
+"""Published CAT-Seg weights -> physseg's and back, bit for bit, or an error that says what does not fit."""
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from physseg.modeling.aggregation import shift_mask
+from physseg.modeling.catseg_names import CLIP, HEAD, physseg_name, to_catseg, to_physseg
+from physseg.modeling.catseg_shapes import GRID, WINDOW, Sizes, fitting_config, published_shapes, read_sizes
+
+# Parts of physseg that CAT-Seg does not have; only training uses them.
+_TRAINING_ONLY = ("structure_head.", "patch_alignment.")
+
+
+class CatsegCheckpointError(ValueError):
+    """Weights that cannot be converted. The message lists the keys by group and the config that would fit."""
+
+
+class Conversion(NamedTuple):
+    """state_dict: the converted weights. config: the shipped config they belong to, or None. notes: for the user."""
+
+    state_dict: dict[str, Tensor]
+    config: str | None
+    notes: list[str]
+
+
+def from_catseg(state_dict: Mapping[str, Tensor]) -> Conversion:
+    """Published weights -> physseg's. Tensors keep their dtype; window masks, which physseg computes, are dropped.
+
+    Raises:
+        CatsegCheckpointError: keys are missing, unexpected or misshapen, or a mask holds other values.
+    """
+    if any(name.startswith("clip.model.") for name in state_dict):
+        raise CatsegCheckpointError("these are physseg's weights already: use them as MODEL.WEIGHTS, or --to-catseg")
+    sizes = _sizes(state_dict)
+    expected = published_shapes(sizes)
+    _check(state_dict, expected, sizes)
+    for name in expected:
+        if name.endswith("attn_mask") and not torch.equal(state_dict[name], _window_mask(state_dict[name].dtype)):
+            raise CatsegCheckpointError(
+                f"{name} is not the mask of windows of {WINDOW} on a grid of {GRID}: the weights are of another design"
+            )
+    converted, _ = to_physseg(state_dict)  # every name is known: it was expected
+    notes = []
+    if sizes.templates != 1:
+        notes.append(f"These weights need {sizes.templates} prompt templates: set MODEL.TEXT.TEMPLATES.")
+    return Conversion(converted, fitting_config(sizes), notes)
+
+
+def back_to_catseg(state_dict: Mapping[str, Tensor]) -> Conversion:
+    """physseg's weights -> published names and shapes, window masks added: the inverse of `from_catseg`.
+
+    What only physseg's training uses (structure head, projections of the alignment loss) is left out, with a note.
+
+    Raises:
+        CatsegCheckpointError: keys are missing, unexpected or misshapen.
+    """
+    if any(name.startswith("sem_seg_head.") for name in state_dict):
+        raise CatsegCheckpointError("these are CAT-Seg's weights already: convert them without --to-catseg")
+    left_out = [name for name in state_dict if name.startswith(_TRAINING_ONLY)]
+    converted, unknown = to_catseg({name: value for name, value in state_dict.items() if name not in left_out})
+    converted |= {name: state_dict[name] for name in unknown}
+    sizes = _sizes(converted)
+    expected = published_shapes(sizes)
+    masks = [name for name in expected if name.endswith("attn_mask")]
+    dtype = state_dict["aggregation.embed.weight"].dtype
+    converted |= {name: _window_mask(dtype) for name in masks}
+    _check(converted, expected, sizes, physseg_name)
+    notes = []
+    if left_out:
+        notes.append(f"Left out, as CAT-Seg has no such parts (predictions stay the same): {_group(left_out)}")
+    # The published order, so that files of equal weights are written alike.
+    return Conversion({name: converted[name] for name in expected}, fitting_config(sizes), notes)
+
+
+def _window_mask(dtype: torch.dtype) -> Tensor:
+    """(4, 144, 144): 0 or -100, as published. Adding 0 turns -0 into 0."""
+    return (shift_mask(GRID, WINDOW, WINDOW // 2).squeeze(1) + 0.0).to(dtype)
+
+
+def _sizes(state_dict: Mapping[str, Tensor]) -> Sizes:
+    no_tensor = [name for name, value in state_dict.items() if not isinstance(value, Tensor)]
+    if no_tensor:
+        raise CatsegCheckpointError(f"expected names and tensors; these hold something else: {_group(no_tensor)}")
+    try:
+        return read_sizes(state_dict)
+    except KeyError as error:
+        parts = f"{CLIP}.*, {HEAD}*, upsample1.*, upsample2.*"
+        raise CatsegCheckpointError(
+            f"no weights of CAT-Seg's CVPR'24 design: {error.args[0]} (physseg: {physseg_name(error.args[0])}) is "
+            f"missing.\n  expected: {parts}\n  found ({len(state_dict)}): {_group(state_dict) or 'nothing'}"
+        ) from None
+
+
+def _check(state_dict: Mapping[str, Tensor], expected: Mapping[str, tuple], sizes: Sizes, rename=str) -> None:
+    missing = [rename(name) for name in expected if name not in state_dict]
+    unexpected = [rename(name) for name in state_dict if name not in expected]
+    misshapen = [
+        f"    {rename(name)}: {tuple(state_dict[name].shape)}, expected {shape}"
+        for name, shape in expected.items()
+        if name in state_dict and tuple(state_dict[name].shape) != shape
+    ]
+    if not (missing or unexpected or misshapen):
+        return
+    config = fitting_config(sizes)
+    fits = f"the width says {config}" if config else "no shipped config has that width"
+    lines = [f"weights do not fit CAT-Seg's CVPR'24 design with CLIP's image width {sizes.width} ({fits}):"]
+    lines += [f"  missing ({len(missing)}): {_group(missing)}"] if missing else []
+    lines += [f"  unexpected ({len(unexpected)}): {_group(unexpected)}"] if unexpected else []
+    if misshapen:
+        more = [f"    ... and {len(misshapen) - 12} more"] if len(misshapen) > 12 else []
+        lines += [f"  other shape ({len(misshapen)}):", *misshapen[:12], *more]
+    if any(name.startswith("backbone.") for name in unexpected):
+        lines.append("  backbone.* is the appearance backbone of the 2023 design, whose checkpoints are not converted.")
+    raise CatsegCheckpointError("\n".join(lines))
+
+
+def _group(names: Iterable[str], most: int = 12) -> str:
+    """Names by module, numbers taken together: "a.blocks.*.norm (24), b.bias"."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        module = ".".join("*" if part.isdigit() else part for part in name.split(".")[:-1])
+        groups.setdefault(module, []).append(name)
+    shown = [members[0] if len(members) == 1 else f"{key}.* ({len(members)})" for key, members in groups.items()]
+    return ", ".join(shown[:most] + ([f"... and {len(shown) - most} more groups"] if len(shown) > most else []))

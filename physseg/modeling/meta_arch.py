@@ -1,0 +1,307 @@
+"""PhysSeg: the stages in their order. The only part that sees Detectron2's list of dicts.
+
+B images, T classes, K kept classes, P prompt templates, H W token grid, N = H * W, C channels.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from detectron2.config import CfgNode, configurable
+from detectron2.modeling import META_ARCH_REGISTRY
+from torch import Tensor, nn
+
+from physseg.data.vocabularies import check_vocabulary
+from physseg.losses import PatchAlignmentLoss, StructureLoss
+from physseg.losses.segmentation import (
+    IGNORED_PIXELS,
+    dropped_classes_sum,
+    segmentation_loss_count,
+    segmentation_loss_sum,
+)
+from physseg.modeling.aggregation import CostAggregation
+from physseg.modeling.batching import check_labels, pad_to_common_size, pad_to_size
+from physseg.modeling.build import parts_from_config
+from physseg.modeling.chunks import chunked_sum, map_chunks
+from physseg.modeling.clip_encoder import ClipEncoder, ImageFeatures
+from physseg.modeling.cost_volume import ClassLogits, cost_volume, likeliest_classes, take_classes
+from physseg.modeling.decoder import Decoder
+from physseg.modeling.postprocess import whole_prediction, windows_prediction
+from physseg.modeling.sliding_window import plan_windows, split_windows
+from physseg.modeling.structure_head import StructureHead
+from physseg.structure.superpoint import SuperPointSource
+from physseg.text.cache import TextCache
+
+
+@META_ARCH_REGISTRY.register()
+class PhysSeg(nn.Module):
+    """Open-vocabulary segmentation: CAT-Seg, with the paper's two losses where they are switched on.
+
+    Args:
+        clip: CLIP as a dense encoder.
+        guidance: (features, images) -> guidance maps g3, g4, g5.
+        aggregation, decoder: cost aggregation and its decoder.
+        vocabulary: names in use where an input carries none; the training set's names.
+        max_classes: classes kept per image; the others get logit -100.
+        class_chunk: class maps (one class of one image) worked on at a time; 0: as many as make 4,608 tokens on a
+            CPU, which is 8 maps of 24x24, and 32 times that on a GPU.
+        pooling, test_pooling: class attention's pooling in training and at test.
+        window: None for plain inference, else `plan_windows`' size, stride, canvas, keep_aspect by name.
+        crop_padding: remove the padded border before a prediction is resized.
+        ignore_value, ignored_pixels: see `segmentation_loss_sum`.
+        structure_head, patch_alignment: None where switched off.
+        superpoint: makes the "superpoint" channel of the pseudo ground truth, number `superpoint_channel`, on the
+            model's device; None where that source is not asked for or read from files.
+        structure_weight, alignment_weight: lambda_p and lambda_sac of eq. 4.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        clip: ClipEncoder,
+        guidance: nn.Module,
+        aggregation: CostAggregation,
+        decoder: Decoder,
+        vocabulary: Sequence[str],
+        pixel_mean: Sequence[float],
+        pixel_std: Sequence[float],
+        max_classes: int = 256,
+        class_chunk: int = 0,
+        pooling: Sequence[int] = (2, 2),
+        test_pooling: Sequence[int] = (1, 1),
+        window: Mapping[str, Any] | None = None,
+        crop_padding: bool = False,
+        ignore_value: int = 255,
+        ignored_pixels: str = "zero_target",
+        structure_head: StructureHead | None = None,
+        structure_weight: float = 1.0,
+        superpoint: SuperPointSource | None = None,
+        superpoint_channel: int | None = None,
+        patch_alignment: PatchAlignmentLoss | None = None,
+        alignment_weight: float = 1.0,
+    ):
+        super().__init__()
+        if ignored_pixels not in IGNORED_PIXELS:
+            raise ValueError(f"MODEL.LOSS.IGNORED_PIXELS: expected one of {IGNORED_PIXELS}, got {ignored_pixels!r}")
+        self.clip = clip
+        self.guidance = guidance
+        self.aggregation = aggregation
+        self.decoder = decoder
+        self.structure_head = structure_head
+        self.structure_loss = StructureLoss()
+        self.structure_weight = structure_weight
+        self.superpoint, self.superpoint_channel = superpoint, superpoint_channel
+        self.patch_alignment = patch_alignment
+        self.alignment_weight = alignment_weight
+        self.vocabulary = tuple(check_vocabulary(vocabulary))
+        self.max_classes = max_classes
+        self.class_chunk = class_chunk
+        self.pooling, self.test_pooling = tuple(pooling), tuple(test_pooling)
+        self.window = window
+        self.crop_padding = crop_padding
+        self.ignore_value, self.ignored_pixels = ignore_value, ignored_pixels
+        self.text_cache = TextCache()
+        for name, values in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
+            self.register_buffer(name, torch.tensor(values).view(-1, 1, 1), persistent=False)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        return parts_from_config(cfg)
+
+    @property
+    def device(self) -> torch.device:
+        return self.pixel_mean.device
+
+    def train(self, mode: bool = True) -> "PhysSeg":
+        """Switch between training and evaluation; training drops the text features that evaluation keeps."""
+        if mode:
+            self.text_cache.clear()
+        return super().train(mode)
+
+    def forward(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor] | list[dict[str, Tensor]]:
+        """Losses in training, predictions at test.
+
+        Args:
+            batched_inputs: per image a dict with ``image`` (3, h, w) RGB in 0-255, any dtype.
+                Training: ``sem_seg`` (h, w) int64 with `ignore_value` where unlabelled, indices into the model's
+                vocabulary; ``structure`` (S, h, w) where the structure head is on.
+                Test: ``height`` and ``width`` of the output (default: the image's); ``vocabulary``, a list of names
+                (default: the model's); ``output``, "probabilities" (default) or "labels".
+
+        Returns:
+            Training: ``loss_sem_seg`` and, where on, ``loss_patch_alignment`` and ``loss_structure``, weighted.
+            Test: per image ``sem_seg`` (T, height, width) float32 probabilities, or ``labels`` (height, width) int64
+            with their probabilities, ``scores`` (height, width) float32.
+        """
+        return self.losses(batched_inputs) if self.training else self.predict(batched_inputs)
+
+    def losses(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
+        """The three terms of eq. 4, weighted; see `forward`."""
+        images = self._training_images(batched_inputs)
+        sem_seg = self._training_maps(batched_inputs, "sem_seg", images, self.ignore_value)
+        check_labels(sem_seg, len(self.vocabulary), self.ignore_value)
+        features = self.clip(images)
+        text = self.text_features(self.vocabulary)
+        guidance = self.guidance(features, images)
+        tokens, classes = self._aggregate(features, guidance, text)
+        losses = {"loss_sem_seg": self._segmentation_loss(tokens, classes, guidance, sem_seg)}
+        if self.patch_alignment is not None:
+            loss = self.patch_alignment(features.dense, F.normalize(text.mean(1), dim=-1), sem_seg)
+            losses["loss_patch_alignment"] = self.alignment_weight * loss
+        if self.structure_head is not None:
+            logits = self.structure_head(features._asdict() | guidance)
+            target = self.structure_targets(batched_inputs)
+            losses["loss_structure"] = self.structure_weight * self.structure_loss(logits, target)
+        return losses
+
+    @torch.no_grad()
+    def predict(self, batched_inputs: list[dict[str, Any]]) -> list[dict[str, Tensor]]:
+        """Predictions; see `forward`. Images of one vocabulary go through the model together."""
+        groups: dict[tuple[str, ...], list[int]] = {}
+        for index, x in enumerate(batched_inputs):
+            names = x.get("vocabulary")
+            names = self.vocabulary if names is None else tuple(check_vocabulary(names))
+            groups.setdefault(names, []).append(index)
+        results: list[dict[str, Tensor]] = [{} for _ in batched_inputs]
+        for names, indices in groups.items():
+            text = self.text_features(names)
+            step = 1 if self.window else self._images_at_once()
+            for start in range(0, len(indices), step):
+                part = indices[start : start + step]
+                predict = self._predict_windows if self.window else self._predict_whole
+                for index, result in zip(part, predict([batched_inputs[i] for i in part], text), strict=True):
+                    results[index] = result
+        return results
+
+    def text_features(self, vocabulary: Sequence[str]) -> Tensor:
+        """(T, P, E) features of the names; recomputed in training, kept in evaluation until weights change."""
+        if self.training and self.clip.text_trains:
+            return self.clip.encode_text(vocabulary)
+        return self.text_cache.get(self.clip, tuple(vocabulary))
+
+    def structure_targets(self, batched_inputs: list[dict[str, Any]]) -> Tensor:
+        """Pseudo ground truths (B, S, h, w) uint8 of training inputs, padded as the images are, SuperPoint's made."""
+        images = [x["image"] for x in batched_inputs]
+        target = self._training_maps(batched_inputs, "structure", pad_to_common_size(images), 0)
+        if self.superpoint is not None:
+            self.superpoint.fill(target, [image.to(self.device) for image in images], self.superpoint_channel)
+        return target
+
+    @torch.no_grad()
+    def structure_logits(self, batched_inputs: list[dict[str, Any]]) -> Tensor:
+        """Structure head's logits (B, S, h, w) for training inputs, in any mode.
+
+        Raises:
+            RuntimeError: the model has no structure head.
+        """
+        if self.structure_head is None:
+            raise RuntimeError("this model has no structure head: set MODEL.STRUCTURE.ENABLED True")
+        images = self._training_images(batched_inputs)
+        features = self.clip(images)
+        return self.structure_head(features._asdict() | self.guidance(features, images))
+
+    def _segmentation_loss(
+        self, tokens: Tensor, classes: Tensor | None, guidance: Mapping[str, Tensor], sem_seg: Tensor
+    ) -> Tensor:
+        """Decoder and loss per slice of classes, each slice's gradient taken at once."""
+        count = tokens.shape[1]
+        ids = torch.arange(count, device=sem_seg.device)[None] if classes is None else classes
+
+        def loss_of_slice(part: Tensor, start: int, *prepared: Tensor) -> Tensor:
+            logits = self.decoder(part, *prepared)
+            part_ids = ids[:, start : start + part.shape[1]]
+            return segmentation_loss_sum(logits, sem_seg, part_ids, self.ignore_value, self.ignored_pixels)
+
+        prepared = self.decoder.prepare(guidance["g4"], guidance["g5"])
+        total = chunked_sum(loss_of_slice, tokens, self._classes_at_once(len(tokens)), *prepared)
+        if classes is not None:
+            total = total + dropped_classes_sum(sem_seg, classes, self.ignore_value)
+        return total / segmentation_loss_count(sem_seg, len(self.vocabulary), self.ignore_value, self.ignored_pixels)
+
+    def _aggregate(
+        self, features: ImageFeatures, guidance: Mapping[str, Tensor], text: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """Cost volume and its aggregation: tokens (B, K, N, C) and the kept classes (B, K), None for all."""
+        classes = likeliest_classes(features.dense, text, self.max_classes)
+        text = text[None] if classes is None else take_classes(text[None], classes)
+        cost = cost_volume(features.dense, text)
+        b, t = cost.shape[:2]
+        class_chunk = self._classes_at_once(b)
+        pooling = self.pooling if self.training else self.test_pooling
+        # Slices of positions hold as many tokens as slices of classes.
+        position_chunk = max(1, class_chunk * self.clip.grid**2 // t)
+        tokens = self.aggregation(cost, guidance["g3"], text, pooling, class_chunk, position_chunk)
+        return tokens, classes
+
+    def _logits(self, square: Tensor, images: Iterable[Tensor], text: Tensor) -> ClassLogits:
+        """Logits on four times the token grid.
+
+        Args:
+            square: (B, 3, s, s) normalised images at CLIP's size. images: the same B images as they were before.
+            text: (T, P, E).
+        """
+        features = self.clip(square)
+        guidance = self.guidance(features, images)
+        tokens, classes = self._aggregate(features, guidance, text)
+        prepared = self.decoder.prepare(guidance["g4"], guidance["g5"])
+        values = map_chunks(self.decoder, tokens, 1, self._classes_at_once(len(tokens)), *prepared)
+        return ClassLogits(values, classes, len(text))
+
+    def _predict_whole(self, batched_inputs: list[dict[str, Any]], text: Tensor) -> list[dict[str, Tensor]]:
+        """Plain inference: each image resized to CLIP's square."""
+        images = [self._normalise(x["image"]) for x in batched_inputs]
+        padded = [pad_to_common_size([image])[0] for image in images]
+        size = (self.clip.image_size, self.clip.image_size)
+        square = [F.interpolate(p[None], size=size, mode="bilinear", align_corners=False) for p in padded]
+        logits = self._logits(torch.cat(square), padded, text)
+        results = []
+        for index, (x, image, pad) in enumerate(zip(batched_inputs, images, padded, strict=True)):
+            used = (1.0, 1.0)
+            if self.crop_padding:
+                used = (image.shape[1] / pad.shape[1], image.shape[2] / pad.shape[2])
+            results.append(whole_prediction(logits.image(index), _output_size(x), used, x.get("output") == "labels"))
+        return results
+
+    def _predict_windows(self, batched_inputs: list[dict[str, Any]], text: Tensor) -> list[dict[str, Tensor]]:
+        """Sliding-window inference of one image."""
+        (x,) = batched_inputs
+        image = self._to_float(x["image"])
+        plan = plan_windows(tuple(image.shape[-2:]), **self.window)
+        windows = self._normalise(split_windows(image, plan))
+        parts = [self._logits(part, part, text) for part in windows.split(self._images_at_once())]
+        return [windows_prediction(parts, plan, _output_size(x), x.get("output") == "labels")]
+
+    def _classes_at_once(self, images: int) -> int:
+        return max(1, self._maps_at_once() // images)
+
+    def _images_at_once(self) -> int:
+        # The tokens of all classes of these images exist at once, while a slice is worked on with several times its
+        # own size: an image for every 64 maps keeps the two about equal.
+        return max(1, self._maps_at_once() // 64)
+
+    def _maps_at_once(self) -> int:
+        # A CPU is fastest when a slice's buffers stay in cache; a GPU needs enough work per kernel.
+        tokens = 4608 if self.device.type == "cpu" else 32 * 4608
+        return self.class_chunk or max(1, tokens // self.clip.grid**2)
+
+    def _to_float(self, image: Tensor) -> Tensor:
+        # Single precision, but for a model in double.
+        return image.to(self.device, torch.promote_types(self.pixel_mean.dtype, torch.float32))
+
+    def _normalise(self, image: Tensor) -> Tensor:
+        return (self._to_float(image) - self.pixel_mean) / self.pixel_std
+
+    def _training_images(self, batched_inputs: list[dict[str, Any]]) -> Tensor:
+        return pad_to_common_size([self._normalise(x["image"]) for x in batched_inputs])
+
+    def _training_maps(self, batched_inputs: list[dict[str, Any]], key: str, like: Tensor, value: int) -> Tensor:
+        """Maps of every image, padded to the images' common size: (B, ..., h, w)."""
+        if any(key not in x for x in batched_inputs):
+            raise KeyError(f"training needs {key!r} for every image; the mapper makes it (physseg.data.mapper)")
+        return pad_to_size([x[key].to(self.device) for x in batched_inputs], like.shape[-2:], value)
+
+
+def _output_size(x: Mapping[str, Any]) -> tuple[int, int]:
+    return int(x.get("height", x["image"].shape[-2])), int(x.get("width", x["image"].shape[-1]))

@@ -1,0 +1,103 @@
+"""Logits -> probabilities or labels at the output size.
+
+Only the argmax is wanted in evaluation: classes are resized a few at a time and the best so far is kept, so no
+full-resolution map per class exists. Resizing follows the sigmoid, as CAT-Seg has it.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from physseg.modeling.cost_volume import ClassLogits
+from physseg.modeling.sliding_window import WindowPlan, merge_windows
+
+# Class maps at output size that exist at a time while labels are computed.
+RESIZE_CHUNK = 8
+
+
+def resize_probabilities(probabilities: Tensor, size: tuple[int, int], used: tuple[float, float] = (1, 1)) -> Tensor:
+    """(T, h, w) -> (T, *size), bilinear.
+
+    Args:
+        used: share of the input's height and width to keep, from the top left; the rest shows padding.
+    """
+    height, width = size
+    full = (round(height / used[0]), round(width / used[1]))
+    return F.interpolate(probabilities[None], size=full, mode="bilinear", align_corners=False)[0, :, :height, :width]
+
+
+def labels_by_chunks(probabilities: Callable[[slice], Tensor], classes: Tensor) -> tuple[Tensor, Tensor]:
+    """Argmax over classes whose maps are made a few at a time.
+
+    Args:
+        probabilities: slice of channels -> (t, height, width).
+        classes: (K,) int64, the class of each channel, rising: ties go to the first, as torch.argmax has it.
+
+    Returns:
+        labels (height, width) int64, and their probabilities (height, width).
+    """
+    best = labels = None
+    for start in range(0, len(classes), RESIZE_CHUNK):
+        part = slice(start, start + RESIZE_CHUNK)
+        values, index = probabilities(part).max(dim=0)
+        found = classes[part][index]
+        if best is None:
+            best, labels = values, found
+        else:
+            better = values > best
+            best = torch.where(better, values, best)
+            labels = torch.where(better, found, labels)
+    return labels, best
+
+
+def whole_prediction(
+    logits: ClassLogits, size: tuple[int, int], used: tuple[float, float], labels_only: bool
+) -> dict[str, Tensor]:
+    """Prediction of plain inference.
+
+    Args:
+        logits: of one image.
+        size: (height, width) of the output. used: as in `resize_probabilities`.
+
+    Returns:
+        ``sem_seg`` (T, height, width) probabilities, or ``labels`` and ``scores`` (height, width).
+    """
+    if not labels_only:
+        return {"sem_seg": resize_probabilities(_at_least_float32(logits.dense()[0]).sigmoid(), size, used)}
+    values = _at_least_float32(logits.values[0]).sigmoid()
+    labels, scores = labels_by_chunks(lambda part: resize_probabilities(values[part], size, used), _class_ids(logits))
+    return {"labels": labels, "scores": scores}
+
+
+def windows_prediction(
+    parts: Sequence[ClassLogits], plan: WindowPlan, size: tuple[int, int], labels_only: bool
+) -> dict[str, Tensor]:
+    """Prediction of sliding-window inference, as `whole_prediction`.
+
+    Args:
+        parts: logits of the windows of one image, the whole image last, in any split.
+    """
+
+    def probabilities(values: Tensor) -> Tensor:
+        return resize_probabilities(merge_windows(_at_least_float32(values), plan), size)
+
+    if not labels_only:
+        dense = torch.cat([part.dense() for part in parts])
+        return {"sem_seg": torch.cat([probabilities(part) for part in dense.split(RESIZE_CHUNK, dim=1)])}
+    # Only classes that some window kept can win.
+    logits = ClassLogits.union(parts)
+    labels, scores = labels_by_chunks(lambda part: probabilities(logits.values[:, part]), _class_ids(logits))
+    return {"labels": labels, "scores": scores}
+
+
+def _class_ids(logits: ClassLogits) -> Tensor:
+    """(K,) the class of each channel, for logits whose images share them."""
+    if logits.classes is None:
+        return torch.arange(logits.total, device=logits.values.device)
+    return logits.classes[0]
+
+
+def _at_least_float32(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))

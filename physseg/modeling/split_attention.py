@@ -1,0 +1,54 @@
+"""Multi-head self-attention whose q, k and v weights are separate parameters."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class SplitAttention(nn.Module):
+    """Self-attention with the weights of an `nn.MultiheadAttention`, q, k and v apart.
+
+    CAT-Seg trains the q and v projections and leaves k alone, which one packed weight cannot express. Names are those
+    of published CAT-Seg checkpoints (`q_proj_weight`, ..., one packed `in_proj_bias`).
+    """
+
+    def __init__(self, dim: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.q_proj_weight = nn.Parameter(torch.empty(dim, dim))
+        self.k_proj_weight = nn.Parameter(torch.empty(dim, dim))
+        self.v_proj_weight = nn.Parameter(torch.empty(dim, dim))
+        self.in_proj_bias = nn.Parameter(torch.empty(3 * dim))
+        self.out_proj = nn.Linear(dim, dim)
+
+    @classmethod
+    def from_packed(cls, packed: nn.MultiheadAttention) -> "SplitAttention":
+        """Take over the parameters of a packed attention."""
+        split = cls(packed.embed_dim, packed.num_heads)
+        q, k, v = packed.in_proj_weight.detach().chunk(3)
+        with torch.no_grad():
+            split.q_proj_weight.copy_(q)
+            split.k_proj_weight.copy_(k)
+            split.v_proj_weight.copy_(v)
+            split.in_proj_bias.copy_(packed.in_proj_bias)
+        split.out_proj = packed.out_proj
+        return split
+
+    def project(self, x: Tensor, which: str = "qkv") -> Tensor:
+        """(..., C) -> (..., len(which) * C): the projections named by the letters of `which`, in one product."""
+        weights = dict(zip("qkv", (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight), strict=True))
+        biases = dict(zip("qkv", self.in_proj_bias.chunk(3), strict=True))
+        if len(which) == 1:
+            return F.linear(x, weights[which], biases[which])
+        return F.linear(x, torch.cat([weights[w] for w in which]), torch.cat([biases[w] for w in which]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, L, C) -> (B, L, C), every token attending to every other."""
+        b, length, _ = x.shape
+        qkv = self.project(x).view(b, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        out = F.scaled_dot_product_attention(*qkv)
+        return self.out_proj(out.transpose(1, 2).reshape(b, length, -1))
+
+    def values(self, x: Tensor) -> Tensor:
+        """(B, L, C) -> (B, L, C): every token attends to itself alone, so only v and the output projection remain."""
+        return self.out_proj(self.project(x, "v"))

@@ -1,0 +1,92 @@
+"""Swin Transformer from timm as a Detectron2 backbone (the 2023 design's appearance backbone is Swin-B)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from pickle import UnpicklingError
+
+from detectron2.config import CfgNode
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import BACKBONE_REGISTRY, Backbone
+from torch import Tensor, nn
+
+
+class TimmSwin(Backbone):
+    """Stages of a timm Swin Transformer, each followed by a LayerNorm of its own.
+
+    Swin's published detectors and segmenters normalise every stage's output so: the residual stream of a stage is not.
+
+    Args:
+        name: timm model name of the Swin family, without a tag.
+        pretrained: timm tag ("ms_in22k"), local file (timm's or Swin's published .pth), or "" for random weights.
+        image_size: side in pixels of the square images it will see.
+        load_weights: False leaves random weights and reads or downloads nothing.
+
+    Raises:
+        ValueError: an unknown name or tag, a model of another family, or weights that do not fit.
+        FileNotFoundError: ``pretrained`` looks like a path and is none.
+        RuntimeError: the tag's weights cannot be downloaded.
+    """
+
+    def __init__(self, name: str, pretrained: str, image_size: int, load_weights: bool = True):
+        super().__init__()
+        options = {"features_only": True, "out_indices": (0, 1, 2), "img_size": image_size}
+        self.body = _create(name, pretrained if load_weights else "", options)
+        channels, strides = self.body.feature_info.channels(), self.body.feature_info.reduction()
+        self._out_features = [f"stage{index}" for index in range(1, 4)]
+        self._out_feature_channels = dict(zip(self._out_features, channels, strict=True))
+        self._out_feature_strides = dict(zip(self._out_features, strides, strict=True))
+        self.norms = nn.ModuleList(nn.LayerNorm(c) for c in channels)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """(B, 3, s, s) -> {"stage1": (B, C, s / 4, s / 4), "stage2": (B, 2C, s / 8, s / 8), "stage3": (B, 4C, ...)}."""
+        # timm's Swin gives (B, h, w, C).
+        maps = (norm(x).permute(0, 3, 1, 2) for norm, x in zip(self.norms, self.body(images), strict=True))
+        return dict(zip(self._out_features, maps, strict=True))
+
+    def output_shape(self) -> dict[str, ShapeSpec]:
+        """Channels and stride of every stage by name."""
+        return super().output_shape()
+
+
+@BACKBONE_REGISTRY.register()
+def build_timm_swin_backbone(cfg: CfgNode, input_shape: ShapeSpec | Sequence[ShapeSpec]) -> TimmSwin:
+    """`TimmSwin` from MODEL.SWIN; its image size is MODEL.APPEARANCE.IMAGE_SIZE."""
+    # A physseg checkpoint holds the backbone's weights too.
+    load_weights = not cfg.MODEL.WEIGHTS
+    return TimmSwin(cfg.MODEL.SWIN.NAME, cfg.MODEL.SWIN.PRETRAINED, cfg.MODEL.APPEARANCE.IMAGE_SIZE, load_weights)
+
+
+def _create(name: str, pretrained: str, options: dict) -> nn.Module:
+    import timm  # comes with open_clip; takes a second to import
+
+    if name not in timm.list_models("swin*"):
+        raise ValueError(
+            f"MODEL.SWIN.NAME: timm {timm.__version__} has no Swin model {name!r}; timm.list_models('swin*') lists them"
+        )
+    if not pretrained:
+        return timm.create_model(name, pretrained=False, **options)
+    path = Path(pretrained).expanduser()
+    if path.is_file():
+        try:
+            state = timm.models.load_state_dict(str(path), weights_only=True)
+            body = timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"state_dict": state}, **options)
+        except (RuntimeError, UnpicklingError) as error:
+            raise ValueError(f"MODEL.SWIN.PRETRAINED: {path} does not fit {name!r}: {error}") from None
+        # timm passes over what a file lacks. Names of blocks are the same in all files of Swin weights.
+        wanted = [n.replace("layers_", "layers.") for n, _ in body.named_parameters() if n.endswith("qkv.weight")]
+        if any(parameter not in state for parameter in wanted):
+            raise ValueError(f"MODEL.SWIN.PRETRAINED: {path} does not fit {name!r}: it has no {wanted[0]}")
+        return body
+    if path.suffix or "/" in pretrained:
+        raise FileNotFoundError(f"MODEL.SWIN.PRETRAINED: no file {path}; expected Swin weights or a timm tag")
+    tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{name}.*")]
+    if pretrained not in tags:
+        raise ValueError(f"MODEL.SWIN.PRETRAINED: {name!r} has no weights {pretrained!r}; known tags: {tags}")
+    try:
+        return timm.create_model(f"{name}.{pretrained}", pretrained=True, **options)
+    except Exception as error:
+        raise RuntimeError(
+            f"could not download the Swin weights {name}.{pretrained} ({type(error).__name__}: {error}). Without a "
+            "network, put the file on this machine and set MODEL.SWIN.PRETRAINED to its path, or set MODEL.WEIGHTS to "
+            "a physseg checkpoint, which holds the backbone's weights too."
+        ) from error

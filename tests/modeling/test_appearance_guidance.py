@@ -1,0 +1,197 @@
+"""The 2023 design: an appearance backbone guides, the text encoder is frozen."""
+
+import pickle
+
+import pytest
+import timm
+import torch
+import torch.nn.functional as F
+from detectron2.modeling import build_backbone
+
+from physseg import PhysSeg
+from physseg.config import load_config
+from physseg.engine.optimizer import build_optimizer
+from physseg.modeling.appearance_guidance import AppearanceGuidance, load_backbone_weights
+from physseg.modeling.guidance import build_guidance
+from physseg.modeling.swin_backbone import TimmSwin
+
+TINY = "swin_tiny_patch4_window7_224"
+TOY = ["MODEL.CLIP.NAME", "physseg-toy", "MODEL.CLIP.PRETRAINED", "", "MODEL.CLIP.IMAGE_SIZE", 48]
+TOY += ["MODEL.AGGREGATION.WINDOW", 6, "MODEL.AGGREGATION.DIM", 64, "MODEL.AGGREGATION.GUIDANCE_DIM", 16]
+TOY += ["MODEL.APPEARANCE.IMAGE_SIZE", 96, "MODEL.SWIN.NAME", TINY, "MODEL.SWIN.PRETRAINED", ""]
+TOY += ["MODEL.TEXT.TEMPLATES", ["a {}", "the {}", "one {}"], "MODEL.STRUCTURE.DIM", 32, "MODEL.DEVICE", "cpu"]
+RESNET = ["MODEL.BACKBONE.NAME", "build_resnet_backbone", "MODEL.RESNETS.OUT_FEATURES", ["res2", "res3", "res4"]]
+MEAN, STD, CLIP_MEAN, CLIP_STD = (10.0, 20.0, 30.0), (2.0, 4.0, 5.0), (1.0, 2.0, 3.0), (7.0, 8.0, 9.0)
+
+
+def config(tmp_path, *opts):
+    words = tmp_path / "words.txt"
+    words.write_text("cat\ndog\nsky\ntree\n")
+    opts = [*TOY, "MODEL.TEXT.VOCABULARY", str(words), *opts]
+    return load_config("configs/physseg_2023_vitl14_swinb.yaml", opts)
+
+
+def test_the_shipped_config():
+    cfg = load_config("configs/physseg_2023_vitl14_swinb.yaml")
+    assert cfg.MODEL.CLIP.NAME == "ViT-L-14-336-quickgelu"
+    assert cfg.MODEL.SWIN.NAME == "swin_base_patch4_window12_384"
+    assert cfg.MODEL.CLIP.IMAGE_SIZE // 14 * 16 == cfg.MODEL.APPEARANCE.IMAGE_SIZE
+    assert cfg.MODEL.PATCH_ALIGNMENT.ENABLED
+    assert cfg.MODEL.STRUCTURE.ENABLED
+    assert not load_config("configs/catseg_2023_vitl14_swinb.yaml").MODEL.STRUCTURE.ENABLED
+
+
+def test_swin_maps_are_timms_normalised_and_channels_first():
+    swin = TimmSwin(TINY, "", 96).eval()
+    images = torch.randn(1, 3, 96, 96)
+    maps = swin(images)
+    assert {n: (s.channels, s.stride) for n, s in swin.output_shape().items()} == {
+        "stage1": (96, 4),
+        "stage2": (192, 8),
+        "stage3": (384, 16),
+    }
+    for index, (name, spec) in enumerate(swin.output_shape().items()):
+        assert maps[name].shape == (1, spec.channels, 96 // spec.stride, 96 // spec.stride)
+        expected = F.layer_norm(swin.body(images)[index], (spec.channels,)).permute(0, 3, 1, 2)
+        torch.testing.assert_close(maps[name], expected)
+
+
+def test_swin_weights_from_a_local_file(tmp_path):
+    source = timm.create_model(TINY, pretrained=False)
+    torch.save({"model": source.state_dict()}, tmp_path / "swin.pth")
+    swin = TimmSwin(TINY, str(tmp_path / "swin.pth"), 96)
+    assert torch.equal(swin.body.patch_embed.proj.weight, source.patch_embed.proj.weight)
+    last = source.layers[2].blocks[-1].mlp.fc2.weight
+    assert torch.equal(swin.body.layers_2.blocks[-1].mlp.fc2.weight, last)
+
+
+def test_swin_errors(tmp_path):
+    with pytest.raises(ValueError, match=r"MODEL.SWIN.NAME: timm .* has no Swin model 'resnet18'"):
+        TimmSwin("resnet18", "", 96)
+    with pytest.raises(ValueError, match=r"MODEL.SWIN.PRETRAINED: .* no weights 'nope'; known tags: \['ms_in"):
+        TimmSwin(TINY, "nope", 96)
+    with pytest.raises(FileNotFoundError, match=r"MODEL.SWIN.PRETRAINED: no file .*none.pth"):
+        TimmSwin(TINY, str(tmp_path / "none.pth"), 96)
+    torch.save({"model": {"a": torch.zeros(1)}}, tmp_path / "other.pth")
+    with pytest.raises(ValueError, match=r"MODEL.SWIN.PRETRAINED: .*other.pth does not fit"):
+        TimmSwin(TINY, str(tmp_path / "other.pth"), 96)
+
+
+class Recorder(torch.nn.Module):
+    """A backbone that shows what it was given."""
+
+    def output_shape(self):
+        from detectron2.layers import ShapeSpec
+
+        return {f"s{stride}": ShapeSpec(channels=3, stride=stride) for stride in (4, 8, 16)}
+
+    def forward(self, images):
+        self.images = images
+        return {f"s{stride}": F.avg_pool2d(images, stride) for stride in (4, 8, 16)}
+
+
+def test_backbone_sees_every_image_resized_and_with_its_own_statistics():
+    guidance = AppearanceGuidance(Recorder(), 2, 32, MEAN, STD, CLIP_MEAN, CLIP_STD)
+    pixels = [torch.rand(3, 20, 50) * 255, torch.rand(3, 32, 32) * 255]
+
+    def normalised(image, mean, std):
+        return (image - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
+
+    maps = guidance(None, [normalised(image, CLIP_MEAN, CLIP_STD) for image in pixels])
+    resized = F.interpolate(pixels[0][None], size=(32, 32), mode="bilinear", align_corners=False)[0]
+    expected = torch.stack([normalised(image, MEAN, STD) for image in (resized, pixels[1])])
+    torch.testing.assert_close(guidance.backbone.images, expected, rtol=1e-4, atol=1e-4)
+    assert {name: tuple(value.shape) for name, value in maps.items()} == {
+        "g3": (2, 3, 2, 2),
+        "g4": (2, 3, 4, 4),
+        "g5": (2, 3, 8, 8),
+    }
+
+
+def test_grids_that_do_not_match():
+    with pytest.raises(ValueError, match=r"MODEL.APPEARANCE.IMAGE_SIZE: expected 384, 16 times the token grid of 24"):
+        AppearanceGuidance(Recorder(), 24, 336, MEAN, STD, CLIP_MEAN, CLIP_STD)
+
+
+def test_backbone_without_the_strides_names_the_resnet_key(tmp_path):
+    cfg = config(tmp_path, *RESNET[:2])
+    with pytest.raises(ValueError, match=r"stride 4, 8 and 16, got \{'res4': 16\}.*MODEL.RESNETS.OUT_FEATURES"):
+        AppearanceGuidance.from_config(cfg, 6)
+
+
+def test_unknown_guidance(tmp_path):
+    with pytest.raises(ValueError, match=r"MODEL.GUIDANCE: expected one of \('clip', 'backbone'\), got 'both'"):
+        build_guidance(config(tmp_path, "MODEL.GUIDANCE", "both"), None)
+
+
+def test_resnet_and_its_weight_file(tmp_path):
+    cfg = config(tmp_path, *RESNET)
+    source = build_backbone(cfg)
+    arrays = {name: value.numpy() for name, value in source.state_dict().items()} | {"fc.weight": torch.ones(1).numpy()}
+    with open(tmp_path / "r50.pkl", "wb") as file:
+        pickle.dump({"model": arrays, "__author__": "test"}, file)
+    guidance = AppearanceGuidance.from_config(config(tmp_path, *RESNET, "MODEL.APPEARANCE.WEIGHTS", file.name), 6)
+    assert guidance.channels == {"g3": 1024, "g4": 512, "g5": 256}
+    for name, value in guidance.backbone.state_dict().items():
+        assert torch.equal(value, source.state_dict()[name])
+    maps = guidance(None, torch.randn(1, 3, 64, 96))
+    assert [maps[name].shape[-1] for name in ("g3", "g4", "g5")] == [6, 12, 24]
+    torch.save({"a": torch.zeros(1)}, tmp_path / "other.pth")
+    with pytest.raises(ValueError, match=r"MODEL.APPEARANCE.WEIGHTS: .*other.pth lacks \d+ of the backbone's"):
+        load_backbone_weights(source, str(tmp_path / "other.pth"))
+    with pytest.raises(FileNotFoundError, match=r"MODEL.APPEARANCE.WEIGHTS: no file"):
+        load_backbone_weights(source, str(tmp_path / "none.pth"))
+
+
+@pytest.fixture(scope="module")
+def model_and_config(tmp_path_factory):
+    torch.manual_seed(0)
+    cfg = config(tmp_path_factory.mktemp("words"))
+    return PhysSeg(cfg), cfg
+
+
+def test_training_step(model_and_config):
+    """Frozen text, trained image attention and backbone, both additions; text is encoded once."""
+    model, cfg = model_and_config
+    model.train()
+    calls = []
+    model.clip.tokenizer = lambda prompts, tokenizer=model.clip.tokenizer: (
+        calls.append(len(prompts)) or tokenizer(prompts)
+    )
+    sample = {"image": torch.rand(3, 96, 96) * 255, "sem_seg": torch.randint(0, 4, (96, 96))}
+    sample["structure"] = torch.randint(0, 2, (1, 96, 96), dtype=torch.uint8)
+    for _ in range(2):
+        losses = model([sample])
+    assert calls == [4 * 3]
+    assert set(losses) == {"loss_sem_seg", "loss_patch_alignment", "loss_structure"}
+    sum(losses.values()).backward()
+    missing = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    assert missing == []
+    trained = {n for n, p in model.named_parameters() if p.grad is not None}
+    assert {n.rsplit(".", 1)[-1] for n in trained if n.startswith("clip.")} == {"q_proj_weight", "v_proj_weight"}
+    assert all(n.startswith("clip.model.visual.") for n in trained if n.startswith("clip."))
+    assert all(
+        p.grad.abs().sum() > 0 for n, p in model.named_parameters() if n.startswith("guidance.backbone.body.patch")
+    )
+    groups = {group["name"]: group for group in build_optimizer(cfg, model).param_groups}
+    assert groups["backbone"]["lr"] == pytest.approx(2e-6)
+    assert groups["backbone_no_decay"]["weight_decay"] == 0
+    backbone = {id(p) for p in model.guidance.backbone.parameters()}
+    grouped = {id(p) for name in ("backbone", "backbone_no_decay") for p in groups[name]["params"]}
+    assert grouped == backbone
+
+
+@pytest.mark.parametrize("window", [None, {"size": 96, "stride": 64, "canvas": 160, "keep_aspect": False}])
+def test_inference(model_and_config, window):
+    """Images of two sizes together give what they give alone; labels are the argmax."""
+    model, _ = model_and_config
+    model.eval()
+    model.window = window
+    inputs = [{"image": torch.rand(3, h, w) * 255} for h, w in ((80, 110), (96, 64))]
+    together = model(inputs)
+    for x, result in zip(inputs, together, strict=True):
+        assert result["sem_seg"].shape == (4, *x["image"].shape[1:])
+        torch.testing.assert_close(result["sem_seg"], model([x])[0]["sem_seg"], rtol=0, atol=1e-5)
+        labels = model([x | {"output": "labels"}])[0]["labels"]
+        assert torch.equal(labels, model([x])[0]["sem_seg"].argmax(0))
+    model.window = None

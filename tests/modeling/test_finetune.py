@@ -1,0 +1,61 @@
+"""Which CLIP weights train, by name."""
+
+import pytest
+
+from physseg.modeling.clip_encoder import ClipEncoder
+from physseg.modeling.finetune import set_trainable
+from tests.reference.small import small_clip
+
+
+@pytest.fixture(scope="module")
+def clip():
+    return ClipEncoder(small_clip(), "", 48).model
+
+
+def trained(clip) -> set[str]:
+    return {name for name, parameter in clip.named_parameters() if parameter.requires_grad}
+
+
+def attention(prefix: str, blocks: int) -> set[str]:
+    return {f"{prefix}transformer.resblocks.{i}.attn.{w}_proj_weight" for i in range(blocks) for w in "qv"}
+
+
+def test_attention_trains_q_and_v_of_both_towers(clip):
+    set_trainable(clip, "attention")
+    assert trained(clip) == attention("visual.", 4) | attention("", 2)
+
+
+def test_full_trains_all_but_the_logit_scale(clip):
+    set_trainable(clip, "full")
+    assert trained(clip) == {name for name, _ in clip.named_parameters()} - {"logit_scale"}
+
+
+def test_frozen_trains_nothing(clip):
+    set_trainable(clip, "frozen")
+    assert trained(clip) == set()
+
+
+def test_frozen_text(clip):
+    set_trainable(clip, "attention", text=False)
+    assert trained(clip) == attention("visual.", 4)
+    set_trainable(clip, "full", text=False)
+    assert trained(clip) == {name for name, _ in clip.named_parameters() if name.startswith("visual.")}
+
+
+def test_another_policy_starts_over(clip):
+    for policy in ("full", "frozen", "attention"):
+        set_trainable(clip, policy)
+    assert trained(clip) == attention("visual.", 4) | attention("", 2)
+
+
+@pytest.mark.parametrize(
+    ("policy", "text", "expected"),
+    [("attention", True, True), ("attention", False, False), ("frozen", True, False), ("full", True, True)],
+)
+def test_encoder_knows_whether_text_trains(policy, text, expected):
+    assert ClipEncoder(small_clip(), "", 48, finetune=policy, finetune_text=text).text_trains is expected
+
+
+def test_unknown_policy(clip):
+    with pytest.raises(ValueError, match=r"MODEL.CLIP.FINETUNE: expected one of .*'frozen'\), got 'some'"):
+        set_trainable(clip, "some")
