@@ -1,0 +1,50 @@
+"""The two structure tools end to end on a few small files."""
+
+import make_structure_labels
+import numpy as np
+import pytest
+import visualize_structures
+from PIL import Image
+
+
+@pytest.fixture
+def images(tmp_path):
+    folder = tmp_path / "data" / "images"
+    folder.mkdir(parents=True)
+    for index in range(2):
+        picture = np.zeros((40, 60, 3), np.uint8)
+        picture[10:30, 10 + index : 40] = 200
+        Image.fromarray(picture).save(folder / f"{index}.png")
+    return folder
+
+
+def test_make_structure_labels(images, tmp_path, monkeypatch, capsys):
+    from detectron2.data import DatasetCatalog, MetadataCatalog
+
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "data"))
+    name = "structure_tool_test"
+    DatasetCatalog.register(name, lambda: [{"file_name": str(p)} for p in sorted(images.iterdir())])
+    MetadataCatalog.get(name).ignore_label = 255
+    arguments = ["--config-file", "", "--dataset", name, "--sources", "canny", "sift", "--output", str(tmp_path / "m")]
+    try:
+        assert make_structure_labels.main([*arguments, "--workers", "1"]) == 0
+        assert "2 images, 2 to do" in capsys.readouterr().out
+        assert make_structure_labels.main([*arguments, "--workers", "1"]) == 0
+        assert "2 images, 0 to do" in capsys.readouterr().out
+    finally:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+    assert (tmp_path / "m" / "sift" / "images" / "1.png.png").is_file()
+
+
+def test_visualize_structures(images, tmp_path):
+    arguments = [str(images), "--output", str(tmp_path / "sheets"), "--config-file", ""]
+    opts = ["--opts", "MODEL.DEVICE", "cpu", "MODEL.STRUCTURE.SUPERPOINT.WEIGHTS", str(tmp_path / "none")]
+    assert visualize_structures.main(arguments + opts) == 0
+    with Image.open(tmp_path / "sheets" / "1.png") as sheet:
+        assert sheet.size == (5 * 60, 40 + 28)
+
+
+def test_visualize_structures_of_an_empty_folder(tmp_path):
+    with pytest.raises(SystemExit, match="no images"):
+        visualize_structures.main([str(tmp_path), "--output", str(tmp_path), "--config-file", ""])
