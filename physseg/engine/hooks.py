@@ -1,0 +1,180 @@
+"""Hooks of training: learning rates, checkpoints, evaluation, and an orderly end on Ctrl-C."""
+
+import logging
+import math
+import os
+import signal
+import threading
+from collections.abc import Callable, Mapping
+
+import torch
+from detectron2.engine import HookBase
+from detectron2.engine import hooks as d2_hooks
+from detectron2.utils import comm
+
+from physseg.engine.checkpointing import TrainingCheckpointer
+from physseg.engine.random_state import capture_random_state
+
+logger = logging.getLogger(__name__)
+
+
+class TrainingInterrupted(KeyboardInterrupt):
+    """Training ended early because it was asked to; a checkpoint is saved. The message says how to go on."""
+
+
+class LRScheduler(d2_hooks.LRScheduler):
+    """Steps the scheduler; logs learning rates: the head's as ``lr``, others as ``lr_clip``, ``lr_backbone``."""
+
+    def after_step(self) -> None:
+        for group in self._optimizer.param_groups:
+            part = group.get("name", "head").partition("_")[0]
+            name = "lr" if part == "head" else f"lr_{part}"
+            self.trainer.storage.put_scalar(name, group["lr"], smoothing_hint=False)
+        self.scheduler.step()
+
+
+class Throughput(HookBase):
+    """Logs images per second over all processes and the peak memory of this one."""
+
+    def __init__(self, images_per_iteration: int) -> None:
+        self._images = images_per_iteration
+
+    def after_step(self) -> None:
+        storage = self.trainer.storage
+        seconds, iteration = storage.latest().get("time", (0.0, -1))
+        if iteration == self.trainer.iter and seconds > 0:
+            storage.put_scalar("images_per_second", self._images / seconds)
+        storage.put_scalar("max_memory_mb", peak_memory_mb(), smoothing_hint=False)
+
+
+class Checkpointing(HookBase):
+    """Saves a checkpoint every ``period`` iterations, after the last one, and when a stop is asked for.
+
+    Runs in every process: random states differ between them, and all are in the checkpoint.
+    """
+
+    def __init__(self, checkpointer: TrainingCheckpointer, period: int) -> None:
+        self._checkpointer = checkpointer
+        self._period = period
+
+    def after_step(self) -> None:
+        done = self.trainer.iter + 1
+        last = done >= self.trainer.max_iter
+        stop = self.trainer.stop_requested
+        if last:
+            self._save("model_final")
+        elif stop or done % self._period == 0:
+            self._save(f"model_{self.trainer.iter:07d}")
+        if stop and not last:
+            raise TrainingInterrupted(
+                f"Training was interrupted after iteration {self.trainer.iter}; its state is saved. "
+                "Run the same command with --resume to continue."
+            )
+
+    def _save(self, name: str) -> None:
+        extra = training_extras(self.trainer.iter)
+        error = ""
+        try:
+            self._checkpointer.save(name, **extra)
+        except OSError as failure:
+            error = str(failure)
+        # Only the main process writes, but none may go on and wait for it in vain.
+        error = comm.all_gather(error)[0]
+        if error:
+            raise OSError(error)
+
+
+def training_extras(iteration: int) -> dict:
+    """What a checkpoint holds besides model, trainer and average: iteration and all processes' random states."""
+    states = comm.all_gather(capture_random_state())
+    return {"iteration": iteration, "random_states": states, "world_size": comm.get_world_size()}
+
+
+class EvalHook(d2_hooks.EvalHook):
+    """Detectron2's, but the final evaluation runs only if training came to its end."""
+
+    def after_train(self) -> None:
+        # iter == max_iter only after the last iteration has succeeded; Detectron2's condition also holds if it failed.
+        if self.trainer.iter >= self.trainer.max_iter:
+            super().after_train()
+
+
+class BestCheckpoint(HookBase):
+    """Keeps ``model_best.pth``, by mean mIoU over DATASETS.TEST. Stands after `EvalHook`."""
+
+    def __init__(self, checkpointer: TrainingCheckpointer) -> None:
+        self._checkpointer = checkpointer
+        self._evaluated = -1
+
+    def after_step(self) -> None:
+        self._check()
+
+    def after_train(self) -> None:
+        if self.trainer.iter >= self.trainer.max_iter:
+            self._check()
+
+    def _check(self) -> None:
+        value, iteration = self.trainer.storage.latest().get("mean_mIoU", (math.nan, -1))
+        # Only the main process has the value.
+        value, iteration = comm.all_gather((value, iteration))[0]
+        if iteration <= self._evaluated or math.isnan(value):
+            return
+        self._evaluated = iteration
+        best = self.trainer.best
+        if best is not None and value <= best["mean_mIoU"]:
+            return
+        step = min(self.trainer.iter, self.trainer.max_iter - 1)
+        self.trainer.best = {"mean_mIoU": value, "iteration": step}
+        self._checkpointer.save_best(value, **training_extras(step))
+        logger.info("Best so far: mean mIoU %.2f after iteration %d.", value, step)
+
+
+class StopOnSignal(HookBase):
+    """Turns the first Ctrl-C or SIGTERM into a stop after the iteration in progress; the second one acts at once."""
+
+    _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self, request_stop: Callable[[], None]) -> None:
+        self._request_stop = request_stop
+        self._before: dict[int, object] = {}
+        self._process = os.getpid()
+
+    def before_train(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._handle) for number in self._SIGNALS}
+
+    def after_train(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+    def _handle(self, number: int, frame) -> None:
+        if os.getpid() != self._process:
+            # A data worker, forked from this process: Ctrl-C reaches it too, and is not its business.
+            if number != signal.SIGINT:
+                signal.signal(number, signal.SIG_DFL)
+                os.kill(os.getpid(), number)
+            return
+        logger.warning("Stopping after this iteration; a checkpoint will be saved. Once more to stop at once.")
+        self._request_stop()
+        for each in self._SIGNALS:
+            signal.signal(each, signal.SIG_DFL if each != signal.SIGINT else signal.default_int_handler)
+
+
+def peak_memory_mb() -> float:
+    """Peak memory in MiB: of this process's tensors on the GPU, or without one of the process itself."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**20
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+
+def mean_miou(results: Mapping[str, Mapping]) -> float:
+    """Mean of the data sets' mIoU; NaN if there is none.
+
+    Args:
+        results: data set name -> ``{"sem_seg": {"mIoU": ...}}``.
+    """
+    values = [result["sem_seg"]["mIoU"] for result in results.values() if result.get("sem_seg")]
+    return sum(values) / len(values) if values else math.nan

@@ -1,0 +1,196 @@
+"""One training iteration: micro-batches, mixed precision, gradient clipping, and a stop at the first NaN."""
+
+import contextlib
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from detectron2.engine import TrainerBase
+from detectron2.utils import comm
+from detectron2.utils.events import get_event_storage
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from physseg.engine.ema import WeightEMA
+from physseg.engine.optimizer import clip_gradients
+from physseg.engine.precision import autocast, build_grad_scaler
+from physseg.engine.random_state import preserved_random_state
+
+
+class NonFiniteLossError(FloatingPointError):
+    """A loss or a gradient became infinite or NaN; nothing was written into the weights."""
+
+
+@dataclass(frozen=True)
+class StepOptions:
+    """What an iteration does besides forward and backward; see the keys of SOLVER.
+
+    Attributes:
+        accumulation_steps: parts the batch of a process is split into.
+        clip_type: as in `clip_gradients`; None for no clipping.
+        clip_value, norm_type: as in `clip_gradients`.
+        amp: mixed precision.
+        amp_dtype: "bf16" or "fp16".
+    """
+
+    accumulation_steps: int = 1
+    clip_type: str | None = None
+    clip_value: float = 0.0
+    norm_type: float = 2.0
+    amp: bool = False
+    amp_dtype: str = "bf16"
+
+    @classmethod
+    def from_config(cls, cfg) -> "StepOptions":
+        """Read the keys of SOLVER."""
+        clip = cfg.SOLVER.CLIP_GRADIENTS
+        return cls(
+            accumulation_steps=cfg.SOLVER.ACCUMULATION_STEPS,
+            clip_type=clip.CLIP_TYPE if clip.ENABLED else None,
+            clip_value=clip.CLIP_VALUE,
+            norm_type=clip.NORM_TYPE,
+            amp=cfg.SOLVER.AMP.ENABLED,
+            amp_dtype=cfg.SOLVER.AMP.DTYPE,
+        )
+
+
+class TrainStep(TrainerBase):
+    """What DefaultTrainer delegates an iteration to; the counterpart of Detectron2's SimpleTrainer and AMPTrainer.
+
+    Args:
+        model: list of dicts -> dict of scalar losses; in DistributedDataParallel when there are several processes.
+        optimizer: over ``model``'s trainable parameters.
+        options: see `StepOptions`.
+        ema: updated after each step, if given.
+
+    Attributes:
+        stop_requested: set by `request_stop`; after an iteration it is the same in all processes.
+    """
+
+    def __init__(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, options: StepOptions, ema: WeightEMA | None = None
+    ) -> None:
+        super().__init__()
+        model.train()
+        self.model = model
+        self.optimizer = optimizer
+        self.options = options
+        self.ema = ema
+        self.data_loader: Iterable[Sequence[dict]] = ()
+        self._batches = iter(self.data_loader)
+        self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        self.device_type = self.parameters[0].device.type
+        self.grad_scaler = build_grad_scaler(self.device_type, options.amp, options.amp_dtype)
+        self.stop_requested = False
+
+    def start(self, data_loader: Iterable[Sequence[dict]]) -> None:
+        """Take batches from this loader from now on."""
+        self.data_loader = data_loader
+        self._batches = iter(data_loader)
+
+    def request_stop(self) -> None:
+        """Ask for a stop after the iteration in progress."""
+        self.stop_requested = True
+
+    def run_step(self) -> None:
+        """Run one iteration.
+
+        Raises:
+            NonFiniteLossError: in every process, if any has a loss that is no finite number; weights are untouched.
+            ValueError: the batch cannot be split into equal parts.
+        """
+        began = time.perf_counter()
+        # The loader's random numbers come from sample positions; what it draws besides must not shift the model's.
+        with preserved_random_state(cuda=False):
+            batch = next(self._batches)
+        data_time = time.perf_counter() - began
+
+        self.optimizer.zero_grad()
+        losses = self._forward_backward(batch)
+        values = torch.stack([value.float() for value in losses.values()]).tolist()
+        self._agree(dict(zip(losses, values, strict=True)), data_time)
+
+        self.grad_scaler.unscale_(self.optimizer)
+        norm = clip_gradients(self.parameters, self.options.clip_type, self.options.clip_value, self.options.norm_type)
+        # fp16 gradients overflow now and then: the scaler then skips the step and lowers its scale.
+        if not self.grad_scaler.is_enabled() and not torch.isfinite(norm):
+            raise NonFiniteLossError(
+                f"The gradient's norm became {norm.item()} at iteration {self.iter} though the losses are finite."
+            )
+        self.grad_scaler.step(self.optimizer)
+        self.grad_scaler.update()
+        if self.ema is not None:
+            self.ema.update(_unwrapped(self.model))
+        get_event_storage().put_scalar("grad_norm", norm.item())
+
+    def _forward_backward(self, batch: Sequence[dict]) -> dict[str, Tensor]:
+        """Accumulate gradients over the parts of the batch and return the losses averaged over them."""
+        steps = self.options.accumulation_steps
+        size, rest = divmod(len(batch), steps)
+        if rest or not size:
+            raise ValueError(
+                f"A process's batch of {len(batch)} images cannot be split into SOLVER.ACCUMULATION_STEPS = {steps} "
+                "equal parts; SOLVER.IMS_PER_BATCH must be a multiple of processes x ACCUMULATION_STEPS."
+            )
+        mean: dict[str, Tensor] = {}
+        for step in range(steps):
+            part = batch[step * size : (step + 1) * size]
+            with self._synced_only(last=step == steps - 1):
+                with autocast(self.device_type, self.options.amp, self.options.amp_dtype):
+                    losses = self.model(part)
+                losses = {name: value / steps for name, value in losses.items()}
+                total = sum(losses.values())
+                if isinstance(self.model, DistributedDataParallel):
+                    total = total + self._touch_all_parameters()
+                self.grad_scaler.scale(total).backward()
+            for name, value in losses.items():
+                mean[name] = mean[name] + value.detach() if name in mean else value.detach()
+        return mean
+
+    def _synced_only(self, last: bool) -> contextlib.AbstractContextManager:
+        # Processes exchange gradients once per iteration, with the last part's backward pass.
+        if isinstance(self.model, DistributedDataParallel) and not last:
+            return self.model.no_sync()
+        return contextlib.nullcontext()
+
+    def _touch_all_parameters(self) -> Tensor:
+        """Zero that depends on every parameter: a branch the batch did not use gets a zero gradient.
+
+        DistributedDataParallel waits for a gradient of every parameter; searching the graph for unused ones
+        (find_unused_parameters) costs more and is not needed with this.
+        """
+        return sum(p.reshape(-1)[:1].sum() for p in self.parameters) * 0.0
+
+    def _agree(self, losses: dict[str, float], data_time: float) -> None:
+        """Share losses and stop requests among the processes, log them, stop at the first that is not finite."""
+        everyone = comm.all_gather((losses, data_time, self.stop_requested))
+        self.stop_requested = any(stop for *_, stop in everyone)
+        mean = {name: sum(own[name] for own, *_ in everyone) / len(everyone) for name in losses}
+        total = sum(mean.values())
+        if total - total != 0:  # inf and NaN
+            raise NonFiniteLossError(
+                f"The loss became infinite or NaN at iteration {self.iter}: "
+                + ", ".join(f"{name} = {value:g}" for name, value in mean.items())
+            )
+        storage = get_event_storage()
+        storage.put_scalars(total_loss=total, **mean)
+        storage.put_scalar("data_time", max(seconds for _, seconds, _ in everyone))
+
+    def state_dict(self) -> dict:
+        """Iteration, optimizer, scaler and average, as tensors and plain values."""
+        state = super().state_dict()
+        state["optimizer"] = self.optimizer.state_dict()
+        state["grad_scaler"] = self.grad_scaler.state_dict()
+        return state
+
+    def load_state_dict(self, state: dict) -> None:
+        """Take over a saved state."""
+        super().load_state_dict(state)
+        self.optimizer.load_state_dict(state["optimizer"])
+        if state["grad_scaler"]:
+            self.grad_scaler.load_state_dict(state["grad_scaler"])
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
+    return model.module if isinstance(model, DistributedDataParallel) else model

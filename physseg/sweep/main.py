@@ -1,0 +1,72 @@
+"""What tools/sweep.py does."""
+
+import argparse
+import logging
+import shlex
+import sys
+from collections.abc import Sequence
+
+from physseg.sweep import run_folder
+from physseg.sweep.runner import TRAIN_COMMAND, SweepRunner
+from physseg.sweep.slurm import submit
+from physseg.sweep.spec import load_sweep
+from physseg.sweep.table import collect, markdown, write_table
+
+logger = logging.getLogger("physseg.sweep")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    result = argparse.ArgumentParser(description="Run the trainings of a sweep file and write one table of them.")
+    result.add_argument("sweep", metavar="FILE", help="a sweep file, such as configs/sweeps/toy_table3.yaml")
+    result.add_argument("--jobs", type=int, default=1, metavar="N", help="trainings at once (default: 1)")
+    result.add_argument("--output", metavar="FOLDER", help="folder of the runs (default: what the file says)")
+    result.add_argument("--retries", type=int, default=1, metavar="N", help="more tries of a failed run (default: 1)")
+    result.add_argument("--dry-run", action="store_true", help="check the file and show the commands, run nothing")
+    result.add_argument("--table-only", action="store_true", help="write the table of the runs that are done")
+    result.add_argument("--slurm", action="store_true", help="submit the runs to SLURM (extra: slurm)")
+    return result
+
+
+def main(argv: Sequence[str] | None = None, command: Sequence[str] = TRAIN_COMMAND) -> int:
+    """Run a sweep and return the exit status: 0 if all runs are done, 130 after Ctrl-C, else 1.
+
+    Args:
+        argv: without the program's name; None takes the process's.
+        command: the training program.
+    """
+    args = parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="[%(asctime)s] %(message)s", datefmt="%H:%M:%S", force=True)
+    try:
+        sweep = load_sweep(args.sweep, args.output)
+        if args.jobs < 1 or args.retries < 0:
+            raise ValueError("--jobs must be 1 or more, --retries 0 or more.")
+        if args.dry_run:
+            for run in sweep.runs:
+                state = "done" if run_folder.read_results(run) is not None else "to do"
+                print(f"# {run.name}: {state}\n{shlex.join([*command, *run.arguments])}")
+            print(f"# {len(sweep.runs)} runs in {sweep.folder}")
+            return 0
+        complete = _run(sweep, args, command)
+    except (OSError, ValueError, ImportError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    table = collect(sweep)
+    if table.columns:
+        paths = write_table(table, sweep.folder)
+        print(f"\n{markdown(table)}\nWritten: {', '.join(map(str, paths))}")
+    return 0 if complete else 1
+
+
+def _run(sweep, args: argparse.Namespace, command: Sequence[str]) -> bool:
+    if args.table_only:
+        return True
+    if args.slurm:
+        return submit(sweep, command)
+    runner = SweepRunner(sweep, args.jobs, args.retries, command)
+    complete = runner.run()
+    for name, reason in runner.failed.items():
+        print(f"failed: {name}: {reason}", file=sys.stderr)
+    return complete

@@ -1,0 +1,86 @@
+from pathlib import Path
+
+import pytest
+
+from physseg.sweep.spec import load_sweep
+
+
+def write(folder, text):
+    (folder / "base.yaml").write_text("SOLVER: {MAX_ITER: 5}")
+    path = folder / "sweep.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_runs_times_grid_times_seeds(tmp_path):
+    text = """
+    base: base.yaml
+    seeds: [3, 4]
+    set: {SOLVER: {IMS_PER_BATCH: 2}, TEST.EVAL_PERIOD: 0}
+    runs:
+      - name: none
+      - {name: on & off, set: {MODEL: {STRUCTURE: {ENABLED: True, SOURCES: [canny, sift]}}}}
+    grid: {SOLVER.BASE_LR: [0.1, 0.2]}
+    baseline: none, SOLVER.BASE_LR=0.2
+    """
+    sweep = load_sweep(write(tmp_path, text))
+    assert [row.name for row in sweep.rows] == [
+        "none, SOLVER.BASE_LR=0.1",
+        "none, SOLVER.BASE_LR=0.2",
+        "on & off, SOLVER.BASE_LR=0.1",
+        "on & off, SOLVER.BASE_LR=0.2",
+    ]
+    assert sweep.folder == Path("output/sweeps/sweep")
+    assert [(run.row.name, run.seed) for run in sweep.runs][3:5] == [(sweep.rows[3].name, 3), (sweep.rows[0].name, 4)]
+    last = sweep.runs[-1]
+    assert last.folder == sweep.folder / "on_off_SOLVER.BASE_LR=0.2" / "seed4"
+    assert last.arguments[:3] == ["--config-file", str(tmp_path / "base.yaml"), "--resume"]
+    assert last.opts == [
+        "SOLVER.IMS_PER_BATCH", "2", "TEST.EVAL_PERIOD", "0", "MODEL.STRUCTURE.ENABLED", "True",
+        "MODEL.STRUCTURE.SOURCES", "['canny', 'sift']", "SOLVER.BASE_LR", "0.2",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("base: base.yaml\nrun: []", r"sweep.yaml: unknown key run; known are base, "),
+        ("runs: [{name: a}]", r"base is missing"),
+        ("base: base.yaml", r"neither runs nor grid"),
+        ("base: base.yaml\nruns: [{name: a}, {name: a}]", r"two runs are called 'a'"),
+        ("base: base.yaml\nruns: [{name: off}]", r"a run's name must be text; put False in quotes"),
+        ("base: base.yaml\nruns: [a]", r"each of runs has a name and, below set, its overrides; got 'a'"),
+        ("base: base.yaml\nruns: [{name: a}]\nbaseline: b", r"baseline 'b' is no run; runs are a"),
+        ("base: base.yaml\nruns: [{name: a}]\nseeds: 3", r"seeds must be a list of integers from 0 on; got 3"),
+        ("base: base.yaml\nruns: [{name: a}]\nseeds: [1, 1]", r"seeds has one twice"),
+        ("base: base.yaml\ngrid: {SEED: 1}", r"grid SEED must have a list of values; got 1"),
+        ("base: base.yaml\ngrid: {SOLVER.LR: [1]}", r"run 'SOLVER.LR=1': command-line overrides: unknown config key"),
+        ("[1]", r"expected a YAML mapping of config keys, got list"),
+    ],
+)
+def test_mistakes_are_named(text, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        load_sweep(write(tmp_path, text))
+
+
+def test_a_child_writes_only_what_differs(tmp_path):
+    write(tmp_path, "base: base.yaml\nseeds: [1, 2]\nruns: [{name: a}]").rename(tmp_path / "parent.yaml")
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "child.yaml").write_text("_BASE_: ../parent.yaml\nseeds: [7]")
+    sweep = load_sweep(tmp_path / "deep" / "child.yaml")
+    assert (sweep.seeds, sweep.rows[0].name, sweep.config_file) == ((7,), "a", tmp_path / "base.yaml")
+
+
+def test_missing_files(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"Shipped sweeps are in configs/sweeps/"):
+        load_sweep("nowhere.yaml")
+    with pytest.raises(FileNotFoundError, match=r"gone.yaml"):
+        load_sweep(write(tmp_path, "base: gone.yaml\nruns: [{name: a}]"))
+
+
+@pytest.mark.parametrize("path", sorted(Path("configs/sweeps").glob("*.yaml")), ids=lambda path: path.stem)
+def test_shipped_sweeps_load(path):
+    sweep = load_sweep(path)
+    assert len(sweep.seeds) >= 3
+    assert len(sweep.rows) >= 2
+    assert sweep.config_file.is_file()
