@@ -1,0 +1,225 @@
+"""Semantic segmentation evaluator: one dataset, its own formulas, independent of the installed Detectron2.
+
+Letters: H W original image size, T prompts given to the model, N evaluated classes (N < T on PAS-20b).
+"""
+
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.distributed as dist
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.utils import comm
+from torch import Tensor
+
+from physseg.data.images import read_label_map
+from physseg.evaluation.boundary_iou import boundary_counts, boundary_iou
+from physseg.evaluation.confusion import confusion_matrix
+from physseg.evaluation.image_counts import ImageCounts
+from physseg.evaluation.metrics import SegmentationMetrics, segmentation_metrics
+
+logger = logging.getLogger(__name__)
+
+
+class SegmentationEvaluator(DatasetEvaluator):
+    """Counts every image once and computes the metrics of `metrics.py`; works in one process or many.
+
+    Args:
+        title: what messages call the dataset.
+        class_names: names of the N evaluated classes.
+        ignore_label: value of unlabelled pixels in the label maps.
+        label_files: image file name -> label map file, for every image of the dataset.
+        num_prompts: T, the number of names the model is given.
+        fold_from: predicted indices >= this become this class, after the argmax (PAS-20b); None folds nothing.
+        device: where the counting is done, normally the model's.
+        boundary_dilation: distance of Boundary IoU over the image diagonal; 0 leaves it out.
+
+    Attributes:
+        seconds: time spent so far reading label maps ("io") and counting ("metric").
+        images: the `ImageCounts` this process has counted, by file name.
+    """
+
+    def __init__(
+        self,
+        title: str,
+        class_names: Sequence[str],
+        ignore_label: int,
+        label_files: Mapping[str, str],
+        *,
+        num_prompts: int | None = None,
+        fold_from: int | None = None,
+        device: str | torch.device = "cpu",
+        boundary_dilation: float = 0.0,
+    ) -> None:
+        self.title = title
+        self.class_names = list(class_names)
+        self.ignore_label = ignore_label
+        self.label_files = label_files
+        self.num_prompts = len(self.class_names) if num_prompts is None else num_prompts
+        self.fold_from = fold_from
+        self.device = torch.device(device)
+        self.boundary_dilation = boundary_dilation
+        if fold_from is None and self.num_prompts != len(self.class_names):
+            raise ValueError(
+                f"{title}: {self.num_prompts} prompts for {len(self.class_names)} classes, and no class to fold into"
+            )
+        self.reset()
+
+    @property
+    def num_classes(self) -> int:
+        """N."""
+        return len(self.class_names)
+
+    def reset(self) -> None:
+        """Forget everything counted."""
+        self.images: dict[str, ImageCounts] = {}
+        self.skip: set[str] = set()
+        self.seconds = {"io": 0.0, "metric": 0.0}
+        self.result: SegmentationMetrics | None = None
+        self.boundary_result = None
+        self._matrix = torch.zeros(self.num_classes, self.num_classes, dtype=torch.int64, device=self.device)
+        self._boundary = torch.zeros(3, self.num_classes, dtype=torch.int64, device=self.device)
+
+    def restore(self, images: Sequence[ImageCounts], counted_here: bool = True) -> None:
+        """Take over what an interrupted run counted.
+
+        ``counted_here`` False only marks the images as done: another process counts them.
+        """
+        for counts in images:
+            if counts.file_name in self.skip:
+                continue
+            self.skip.add(counts.file_name)
+            if counted_here:
+                self._add(counts)
+
+    def pending(self, inputs: Sequence[dict]) -> list[dict]:
+        """Drop the inputs that are counted already."""
+        return [x for x in inputs if x["file_name"] not in self.skip]
+
+    def process(self, inputs: Sequence[dict], outputs: Sequence[dict]) -> None:
+        """Count a batch.
+
+        Args:
+            inputs: dicts with ``file_name``, a key of ``label_files``. An image seen before does not count again.
+            outputs: dicts with ``labels``, int64 (H, W) prompt indices, or else ``sem_seg``, (T, H, W) scores.
+
+        Raises:
+            ValueError: the model's classes are not the dataset's, a shape differs, or a label is neither a class nor
+                the ignore label; the message names the file.
+            KeyError: an image is not of this dataset.
+        """
+        for x, output in zip(inputs, outputs, strict=True):
+            name = x["file_name"]
+            if name in self.skip:
+                continue
+            if name not in self.label_files:
+                raise KeyError(f"{self.title}: {name} is no image of this dataset; was its loader used?")
+            begin = time.perf_counter()
+            target = torch.from_numpy(read_label_map(self.label_files[name]))
+            loaded = time.perf_counter()
+            self._add(self._count(name, self._labels(x, output), target))
+            self.skip.add(name)
+            self.seconds["io"] += loaded - begin
+            self.seconds["metric"] += time.perf_counter() - loaded
+
+    def evaluate(self) -> OrderedDict | None:
+        """Put the processes' counts together and compute the metrics.
+
+        Returns:
+            ``{"sem_seg": {mIoU, mIoU_old, fwIoU, mACC, pACC, N_gt, N_gt_or_pred, [boundary_IoU,] IoU-<class>...}}`` in
+            the main process, x100; None in the others. ``result`` then holds the same with arrays.
+        """
+        matrix, boundary = self._reduced()
+        if not comm.is_main_process():
+            return None
+        self.result = segmentation_metrics(matrix)
+        values = self.result.summary()
+        if self.boundary_dilation:
+            self.boundary_result = boundary_iou(boundary.cpu().numpy())
+            values["boundary_IoU"] = float(self.boundary_result[self.result.gt_pixels > 0].mean())
+        for i, name in enumerate(self.class_names):
+            values[f"IoU-{name}"] = float(self.result.iou[i])
+        return OrderedDict(sem_seg=values)
+
+    def labels_of(self, output: dict) -> Tensor:
+        """Return the evaluated class index of every pixel, int64 (H, W): argmax first, then folding."""
+        if "labels" in output:
+            labels = output["labels"]
+        else:
+            scores = output["sem_seg"]
+            if scores.shape[0] != self.num_prompts:
+                raise ValueError(
+                    f"{self.title}: the model gives {scores.shape[0]} classes where the vocabulary has "
+                    f"{self.num_prompts}; give it the dataset's own vocabulary"
+                )
+            labels = scores.argmax(dim=0)
+        if self.fold_from is None:
+            return labels
+        # Folding would hide an index that is no prompt's.
+        if labels.numel() and int(labels.max()) >= self.num_prompts:
+            raise ValueError(
+                f"{self.title}: predicted class {int(labels.max())}, but the vocabulary has {self.num_prompts} names"
+            )
+        return labels.clamp(max=self.fold_from)
+
+    def _labels(self, x: dict, output: dict) -> Tensor:
+        vocabulary = x.get("vocabulary")
+        if vocabulary is not None and len(vocabulary) != self.num_prompts:
+            raise ValueError(
+                f"{self.title}: {x['file_name']} was given a vocabulary of {len(vocabulary)} names, expected "
+                f"{self.num_prompts}"
+            )
+        return self.labels_of(output).to(self.device)
+
+    def _count(self, name: str, labels: Tensor, target: Tensor) -> ImageCounts:
+        matrix = confusion_matrix(
+            labels, target.to(self.device), self.num_classes, self.ignore_label, self.label_files[name]
+        )
+        boundary = None
+        if self.boundary_dilation:
+            boundary = boundary_counts(
+                labels.cpu().numpy(), target.numpy(), self.num_classes, self.ignore_label, self.boundary_dilation
+            )
+        return ImageCounts.from_matrix(name, matrix, boundary)
+
+    def _add(self, counts: ImageCounts) -> None:
+        self.images[counts.file_name] = counts
+        counts.add_to(self._matrix, self._boundary)
+
+    def _reduced(self) -> tuple[Tensor, Tensor]:
+        matrix, boundary = self._matrix.clone(), self._boundary.clone()
+        if comm.get_world_size() == 1:
+            return matrix, boundary
+        # A sampler that pads gives one image to two processes: the lowest rank keeps it, exactly.
+        earlier = set().union(*comm.all_gather(list(self.images))[: comm.get_rank()])
+        for name in earlier & self.images.keys():
+            self.images[name].add_to(matrix, boundary, sign=-1)
+        dist.all_reduce(matrix)
+        dist.all_reduce(boundary)
+        return matrix, boundary
+
+
+def build_evaluator(cfg, dataset_name: str) -> SegmentationEvaluator:
+    """Build the evaluator of a registered dataset from its catalog entries.
+
+    Raises:
+        KeyError: the dataset is not registered.
+        FileNotFoundError: its files are missing (from the catalog).
+    """
+    meta = MetadataCatalog.get(dataset_name)
+    records = DatasetCatalog.get(dataset_name)
+    classes = list(meta.stuff_classes)
+    folds = meta.get("evaluator_type", "sem_seg") == "sem_seg_background"
+    return SegmentationEvaluator(
+        dataset_name,
+        classes,
+        meta.ignore_label,
+        {record["file_name"]: record["sem_seg_file_name"] for record in records},
+        num_prompts=len(meta.get("vocabulary", classes)),
+        fold_from=len(classes) - 1 if folds else None,
+        device=cfg.MODEL.DEVICE,
+        boundary_dilation=cfg.TEST.BOUNDARY_DILATION if cfg.TEST.BOUNDARY_IOU else 0.0,
+    )

@@ -1,0 +1,75 @@
+import json
+import re
+
+import pytest
+import torch
+from detectron2.data import DatasetCatalog
+
+from physseg.evaluation.charts import line_chart, scatter_chart
+from physseg.evaluation.pictures import save_pictures
+from physseg.evaluation.report import Run, read_curves, write_report
+from physseg.evaluation.runner import run_benchmarks
+from physseg.evaluation.tables import Row
+
+
+def test_curves_survive_a_torn_line_and_a_resumed_run(tmp_path):
+    path = tmp_path / "metrics.json"
+    lines = [
+        {"iteration": 0, "total_loss": 2.0},
+        {"iteration": 20, "total_loss": 9.0},
+        {"iteration": 20, "total_loss": 1.0},
+    ]
+    path.write_text("\n".join(map(json.dumps, lines)) + '\n{"iteration": 40, "tot')
+    assert read_curves(path) == {"total_loss": [(0, 2.0), (20, 1.0)]}
+
+
+def test_line_chart_maps_points_into_its_frame():
+    chart = line_chart({"loss": [(0, 1.0), (10, 0.0), (20, float("nan"))]}, "iteration", "loss")
+    points = re.search(r'polyline points="([^"]+)"', chart).group(1)
+    assert points == "56.0,14.0 624.0,258.0"
+    assert line_chart({"loss": []}, "x", "y") == ""
+    assert "polyline" in line_chart({"flat": [(0, 1.0), (1, 1.0)]}, "x", "y")
+
+
+def test_scatter_chart_escapes_labels():
+    chart = scatter_chart({"seen": [(0.5, 50.0, "a<b")], "unseen": []}, "cosine", "IoU")
+    assert "a&lt;b: 50.0 at 0.500" in chart
+    assert scatter_chart({"seen": []}, "x", "y") == ""
+
+
+def test_report_is_one_file_with_everything_in_it(model, cfg, benchmarks, tmp_path):
+    vectors = torch.nn.functional.normalize(torch.randn(40, 8), dim=1)
+    known: dict[str, int] = {}
+
+    def encode(names):
+        return torch.stack([vectors[known.setdefault(name, len(known))] for name in names])
+
+    runs = []
+    for shift, name in enumerate(("start", "trained <b>")):
+        with torch.no_grad():
+            model.shift.fill_(shift)
+        folder = tmp_path / str(shift)
+        results = run_benchmarks(model, cfg, benchmarks, folder, encode=encode)
+        files = [x["file_name"] for x in DatasetCatalog.get(benchmarks[0])]
+        save_pictures(model, cfg, benchmarks[0], files[:2], folder)
+        runs.append(Run(name, results, folder))
+    metrics = tmp_path / "metrics.json"
+    metrics.write_text("\n".join(json.dumps({"iteration": i, "total_loss": 1 / (i + 1)}) for i in range(5)))
+    page = write_report(tmp_path / "report.html", runs, metrics_file=metrics, extra_rows=[Row("a paper's", {"x": 1.0})])
+    text = page.read_text()
+    assert not re.search(r"""(src|href)=["'](?!data:)""", text)
+    assert "http" not in re.sub(r"<pre>.*?</pre>", "", text, flags=re.S)
+    assert text.count("data:image/") == 2 * 2 * 5
+    assert "trained &lt;b&gt;" in text
+    assert "<b>" not in text
+    for part in ("Benchmarks", "Training", "Seen and unseen classes", "Per class", "Pictures", "Protocol"):
+        assert f"<h2>{part}</h2>" in text
+    assert text.count("<svg") == 1 + len(benchmarks)
+    assert text.count("<div") == text.count("</div>")
+
+
+@pytest.mark.parametrize("part", ["Training", "Pictures"])
+def test_parts_without_content_are_left_out(model, cfg, benchmarks, tmp_path, part):
+    results = run_benchmarks(model, cfg, benchmarks[:1], tmp_path)
+    page = write_report(tmp_path / "report.html", [Run("run", results, tmp_path)])
+    assert f"<h2>{part}</h2>" not in page.read_text()
