@@ -1,0 +1,156 @@
+"""Image files in, predictions out: which files, what is written for each, and what happens to broken ones.
+
+H, W: an image's height and width. T: names in the vocabulary.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from physseg.data.images import IMAGE_EXTENSIONS, read_image, write_label_map
+from physseg.image_arrays import check_image
+from physseg.io import atomic_write, write_json_atomic
+from physseg.predictor import Predictor
+from physseg.visualization import overlay
+
+VIDEO_EXTENSIONS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One file to predict. target: path of its outputs without their endings."""
+
+    source: Path
+    target: Path
+
+
+@dataclass(frozen=True)
+class OutputOptions:
+    """threshold: below it a pixel is `other`, 0 to 1. alpha: weight of the overlay's colours. picture: jpg or png."""
+
+    threshold: float = 0.0
+    other: str = "other"
+    alpha: float = 0.55
+    picture: str = "jpg"
+
+    def names(self, vocabulary: Sequence[str]) -> list[str]:
+        """Name of every label value: the vocabulary's, then `other` where a threshold can give it.
+
+        Raises:
+            ValueError: the vocabulary has that name already.
+        """
+        if self.threshold <= 0:
+            return list(vocabulary)
+        if self.other in vocabulary:
+            raise ValueError(f"the vocabulary has a name {self.other!r} already; choose another one by --other")
+        return [*vocabulary, self.other]
+
+
+def find_files(inputs: Iterable[str | os.PathLike], output: str | os.PathLike) -> list[Job]:
+    """Files and, recursively, the images and videos of folders, each with a target of its own.
+
+    A folder's tree is repeated in the output folder. What lies in the output folder is left out, so that a second run
+    does not take the first one's pictures as input. Files whose targets would be the same keep their ending in it.
+    """
+    output = Path(output)
+    found: dict[Path, Path] = {}
+    for entry in map(Path, inputs):
+        if not entry.is_dir():
+            found.setdefault(entry, output / entry.name)
+            continue
+        for path in sorted(entry.rglob("*")):
+            known = path.suffix.lower() in (*IMAGE_EXTENSIONS, *VIDEO_EXTENSIONS)
+            if known and path.is_file() and output.resolve() not in path.resolve().parents:
+                found.setdefault(path, output / path.relative_to(entry))
+    stems = Counter(target.with_suffix("") for target in found.values())
+    taken: set[Path] = set()
+    jobs = []
+    for source, target in found.items():
+        if stems[target.with_suffix("")] > 1:
+            target = target.with_name(target.name.replace(".", "_"))
+        else:
+            target = target.with_suffix("")
+        while target in taken:  # files of one name from several folders
+            target = target.with_name(target.name + "_")
+        taken.add(target)
+        jobs.append(Job(source, target))
+    return jobs
+
+
+def predict_files(
+    predictor: Predictor, jobs: Iterable[Job], options: OutputOptions, batch_size: int = 1
+) -> Iterator[tuple[Job, str]]:
+    """Predict and write, `batch_size` images at a time; yields every job as it ends, with what was wrong or "".
+
+    Raises:
+        OSError: the output cannot be written.
+    """
+    names = options.names(predictor.vocabulary)
+    waiting: list[tuple[Job, np.ndarray]] = []
+    for job in jobs:
+        try:
+            image = check_image(read_image(job.source))
+            predictor.check_size(image)
+        except OSError as error:  # its message names the file
+            yield job, str(error)
+            continue
+        except ValueError as error:
+            yield job, f"{job.source}: {error}"
+            continue
+        waiting.append((job, image))
+        if len(waiting) == batch_size:
+            yield from _predict_batch(predictor, waiting, names, options)
+            waiting = []
+    if waiting:
+        yield from _predict_batch(predictor, waiting, names, options)
+
+
+def _predict_batch(
+    predictor: Predictor, batch: list[tuple[Job, np.ndarray]], names: Sequence[str], options: OutputOptions
+) -> Iterator[tuple[Job, str]]:
+    labels = predictor.labels([image for _, image in batch], options.threshold)
+    for (job, image), result in zip(batch, labels, strict=True):
+        write_prediction(job, image, result.numpy(), names, options)
+        yield job, ""
+
+
+def write_prediction(
+    job: Job, image: np.ndarray, labels: np.ndarray, names: Sequence[str], options: OutputOptions
+) -> None:
+    """Write ``TARGET_overlay.jpg``, ``TARGET_labels.png`` (indices into names) and ``TARGET.json``, each at once.
+
+    Args:
+        image: RGB uint8 (H, W, 3). labels: int64 (H, W).
+    """
+    with atomic_write(_ending(job.target, f"_overlay.{options.picture}")) as temporary:
+        Image.fromarray(overlay(image, labels, names, options.alpha)).save(temporary, quality=92)
+    # 8 bit hold 256 values; 255 is left free, as tools take it for "ignore".
+    dtype = np.uint8 if len(names) <= 255 else np.uint16
+    with atomic_write(_ending(job.target, "_labels.png")) as temporary:
+        write_label_map(temporary, labels.astype(dtype))
+    write_json_atomic(
+        _ending(job.target, ".json"),
+        {
+            "image": str(job.source),
+            "height": labels.shape[0],
+            "width": labels.shape[1],
+            "names": list(names),
+            "share": shares(labels, names),
+        },
+    )
+
+
+def shares(labels: np.ndarray, names: Sequence[str]) -> dict[str, float]:
+    """Share of the pixels by name, largest first; names without a pixel are left out."""
+    counts = np.bincount(labels.ravel(), minlength=len(names))
+    order = sorted((int(i) for i in counts.nonzero()[0]), key=lambda i: (-counts[i], i))
+    return {names[i]: round(float(counts[i] / labels.size), 6) for i in order}
+
+
+def _ending(target: Path, ending: str) -> Path:
+    return target.with_name(target.name + ending)

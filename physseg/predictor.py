@@ -1,0 +1,181 @@
+"""Segment images with any list of words: the model behind one call.
+
+H, W: an image's height and width. T: names in the vocabulary.
+"""
+
+import logging
+import os
+from collections.abc import Sequence
+
+import numpy as np
+from detectron2.modeling import build_model
+from torch import Tensor
+
+from physseg.config import load_config
+from physseg.data.augmentations import ResizeShortestEdge
+from physseg.data.vocabularies import check_vocabulary, first_synonym_collisions, get_vocabulary
+from physseg.engine.weights import load_weights, read_checkpoint
+from physseg.image_arrays import as_image_list, to_tensor
+
+logger = logging.getLogger(__name__)
+
+
+class Predictor:
+    """Open-vocabulary segmentation of images held as arrays.
+
+    Example::
+
+        predictor = physseg.Predictor("configs/catseg_vitb16.yaml", "model.pth", ["cat", "dog, puppy", "grass"])
+        probabilities = predictor(image)["sem_seg"]
+        labels = predictor.labels(image)
+        predictor.set_vocabulary(["roof", "chimney"])
+
+    An image is resized as in evaluation (INPUT.MIN_SIZE_TEST, INPUT.MAX_SIZE_TEST; TEST.SLIDING_WINDOW and the other
+    TEST keys hold), so results equal evaluation's. MODEL.DEVICE says where it runs.
+
+    Args:
+        config_file: a YAML file of configs/ or one of your own.
+        weights: a physseg checkpoint; None leaves what MODEL.WEIGHTS says.
+        vocabulary: as `set_vocabulary`; None leaves what the config says: MODEL.TEXT.VOCABULARY, else the training
+            set's names.
+        opts: config overrides in pairs, ``("TEST.SLIDING_WINDOW", True)``.
+
+    Attributes:
+        model: the `PhysSeg`, in evaluation mode. cfg: its config, frozen. vocabulary: the T names in use.
+
+    Raises:
+        FileNotFoundError: no such config or weights.
+        ValueError: a config key, the weights or the vocabulary do not fit; the message says what would.
+    """
+
+    def __init__(
+        self,
+        config_file: str | os.PathLike,
+        weights: str | os.PathLike | None = None,
+        vocabulary: str | os.PathLike | Sequence[str] | None = None,
+        opts: Sequence[object] = (),
+    ) -> None:
+        cfg = load_config(config_file, opts)
+        if weights is not None:
+            cfg.MODEL.WEIGHTS = os.fspath(weights)
+        cfg.freeze()
+        # Read first: a wrong path shows before the model is built.
+        checkpoint = read_checkpoint(cfg.MODEL.WEIGHTS) if cfg.MODEL.WEIGHTS else None
+        names = None if vocabulary is None else resolve_vocabulary(vocabulary)
+        self.cfg = cfg
+        self.model = build_model(cfg).eval()
+        if checkpoint is None:
+            clip = "CLIP's weights are pretrained, all others" if cfg.MODEL.CLIP.PRETRAINED else "all its weights"
+            logger.warning(
+                "MODEL.WEIGHTS is empty: the model is untrained (%s are random); predictions are noise.", clip
+            )
+        else:
+            load_weights(self.model, checkpoint, source=cfg.MODEL.WEIGHTS)
+        self.vocabulary = list(self.model.vocabulary) if names is None else names
+        self._resize = ResizeShortestEdge([cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST)
+
+    def set_vocabulary(self, names: str | os.PathLike | Sequence[str]) -> None:
+        """Use other names from the next call on; nothing is trained or loaded for it.
+
+        Args:
+            names: T names, each perhaps with synonyms ("sofa, couch": MODEL.TEXT.SYNONYMS says how they are used); or
+                the name of a benchmark or registered data set ("a150"); or a text file with one name per line.
+
+        Raises:
+            TypeError, ValueError: no names, an empty one, one twice, or an unknown benchmark or file.
+        """
+        self.vocabulary = resolve_vocabulary(names)
+
+    def __call__(self, images: np.ndarray | Sequence[np.ndarray]) -> dict[str, Tensor] | list[dict[str, Tensor]]:
+        """Class probabilities.
+
+        Args:
+            images: RGB uint8 (H, W, 3), or a list of them, of any sizes.
+
+        Returns:
+            Per image a dict with ``sem_seg``: float32 (T, H, W) in [0, 1] on the CPU. Every class has its own sigmoid:
+            a pixel's values need not sum to 1. One image gives one dict, a list gives a list.
+
+        Raises:
+            TypeError, ValueError: an image of another type, dtype or shape.
+        """
+        arrays, single = as_image_list(images)
+        outputs = self.model([self._input(image) for image in arrays]) if arrays else []
+        results = [{"sem_seg": output["sem_seg"].float().cpu()} for output in outputs]
+        return results[0] if single else results
+
+    def labels(self, images: np.ndarray | Sequence[np.ndarray], threshold: float = 0.0) -> Tensor | list[Tensor]:
+        """Index of the likeliest name per pixel; the (T, H, W) probabilities are never held whole.
+
+        Args:
+            images: as in a call.
+            threshold: pixels whose best probability is below it get index T ("other"), 0 to 1.
+
+        Returns:
+            Per image int64 (H, W) on the CPU, values 0 to T - 1, or T where below the threshold.
+
+        Raises:
+            TypeError, ValueError: as in a call, or a threshold out of range.
+        """
+        if not 0.0 <= threshold <= 1.0:
+            raise ValueError(f"threshold is {threshold}; expected a probability from 0 to 1")
+        arrays, single = as_image_list(images)
+        outputs = self.model([self._input(image) | {"output": "labels"} for image in arrays]) if arrays else []
+        results = []
+        for output in outputs:
+            labels = output["labels"]
+            if threshold > 0:
+                labels = labels.masked_fill(output["scores"] < threshold, len(self.vocabulary))
+            results.append(labels.cpu())
+        return results[0] if single else results
+
+    def check_size(self, image: np.ndarray) -> None:
+        """Raise ValueError if the image is so narrow that resizing leaves nothing of its short side."""
+        height, width = image.shape[:2]
+        longest = self.cfg.INPUT.MAX_SIZE_TEST
+        if max(height, width) > 2 * longest * min(height, width):
+            raise ValueError(
+                f"an image of {width}x{height} is too narrow: resized to INPUT.MAX_SIZE_TEST ({longest}) it has no "
+                "pixels left on its short side"
+            )
+
+    def _input(self, image: np.ndarray) -> dict[str, object]:
+        self.check_size(image)
+        height, width = image.shape[:2]
+        resized = self._resize.get_transform(image).apply_image(image)
+        return {"image": to_tensor(resized), "height": height, "width": width, "vocabulary": self.vocabulary}
+
+
+def resolve_vocabulary(names: str | os.PathLike | Sequence[str]) -> list[str]:
+    """A list of names, or the names that a benchmark or file stands for, checked.
+
+    Raises:
+        TypeError, ValueError: as `check_vocabulary` and `get_vocabulary`.
+    """
+    if isinstance(names, str | os.PathLike):
+        try:
+            names = get_vocabulary(os.fspath(names))
+        except ValueError as error:
+            if "," not in os.fspath(names):
+                raise
+            raise ValueError(f"{error}. For a list of words give a list: ['cat', 'dog']") from None
+    names = check_vocabulary(names)
+    for name, indices in first_synonym_collisions(names).items():
+        logger.warning("%d names begin with %r: with MODEL.TEXT.SYNONYMS first, only one can win.", len(indices), name)
+    return names
+
+
+def split_words(words: str) -> str | list[str]:
+    """Words of a command line as `resolve_vocabulary` takes them.
+
+    "cat, dog" are two names; with semicolons, commas part synonyms: "cat; sofa, couch" are two names, too. Words
+    without either may be a benchmark or a file ("a150"), else they are one name ("traffic light").
+    """
+    separator = ";" if ";" in words else ","
+    if separator in words:
+        return [word.strip() for word in words.split(separator) if word.strip()]
+    try:
+        get_vocabulary(words)
+    except ValueError:
+        return [words]
+    return words
