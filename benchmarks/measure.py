@@ -1,0 +1,101 @@
+"""Time, peak memory, floating-point operations, and the machine's matrix-multiplication rate."""
+
+import gc
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
+
+DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def synchronise(device: str) -> None:
+    if device != "cpu":
+        torch.cuda.synchronize()
+
+
+def seconds(functions: Sequence[Callable[[], Any]], device: str, repeats: int) -> list[float]:
+    """Median time of each function; they take turns, so that a machine that slows down slows all of them."""
+    times: list[list[float]] = [[] for _ in functions]
+    for _ in range(repeats):
+        for function, taken in zip(functions, times, strict=True):
+            synchronise(device)
+            start = time.perf_counter()
+            function()
+            synchronise(device)
+            taken.append(time.perf_counter() - start)
+    return [median(taken) for taken in times]
+
+
+def peak_megabytes(function: Callable[[], Any], device: str) -> float:
+    """Highest memory during the call over what was in use before it: of the process, or allocated on the GPU."""
+    gc.collect()
+    if device != "cpu":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        function()
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
+    before = _resident()
+    with suppress(OSError):  # Linux: forget the peak of building the model
+        Path("/proc/self/clear_refs").write_text("5")
+    function()
+    return (_peak_resident() - before) / 2**20
+
+
+def _resident() -> int:
+    if sys.platform != "linux":
+        return _peak_resident()
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _peak_resident() -> int:
+    if sys.platform == "linux":
+        line = next(x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    # macOS counts in bytes.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def gigaflop(function: Callable[[], Any]) -> float:
+    """Operations that really run (a multiplication and an addition are two): products, convolutions, attention."""
+    with _FlopCounter() as counter:
+        function()
+    return counter.total / 1e9
+
+
+class _FlopCounter(TorchDispatchMode):
+    """torch's own formulas; its `FlopCounterMode` follows modules too, and cannot where autograd.grad is called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Sequence = (), kwargs: dict | None = None) -> Any:
+        out = function(*args, **(kwargs or {}))
+        packet = function._overloadpacket
+        # torch's table has the GPU's attention kernels only.
+        if packet is torch.ops.aten._scaled_dot_product_flash_attention_for_cpu:
+            self.total += sdpa_flop_count(*(t.shape for t in args[:3]))
+        elif packet is torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward:
+            self.total += sdpa_backward_flop_count(*(t.shape for t in args[:4]))
+        elif packet in flop_registry:
+            self.total += flop_registry[packet](*args, **(kwargs or {}), out_val=out)
+        return out
+
+
+def gemm_rate(device: str, dtype: torch.dtype, quick: bool = False) -> float:
+    """GFLOP per second of one large square product, the best of several."""
+    side = 8192 if device != "cpu" else 512 if quick else 2048
+    a = torch.randn(side, side, device=device, dtype=dtype)
+    a @ a
+    best = min(seconds([lambda: a @ a], device, 1)[0] for _ in range(3 if quick else 10))
+    return 2 * side**3 / best / 1e9
