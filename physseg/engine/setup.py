@@ -11,6 +11,7 @@ from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
 from physseg.config import load_config
+from physseg.memory import keep_freed_memory
 from physseg.data.custom import register_custom
 
 logger = logging.getLogger(__name__)
@@ -35,6 +36,8 @@ def set_up(cfg: CfgNode, args: argparse.Namespace) -> None:
     """
     if cfg.ENGINE.DETERMINISTIC:
         make_deterministic()
+    if cfg.MODEL.DEVICE == "cpu":
+        keep_freed_memory()
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="physseg")
     default_setup(cfg, args)
     register_custom(cfg)
