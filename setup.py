@@ -50,7 +50,7 @@ setup(
     ],
     python_requires=">=3.10",
     packages=find_packages(include=["physseg", "physseg.*"]),
-    package_data={"physseg": ["**/*.tsv", "**/*.json", "**/*.txt", "**/*.npz", "**/*.safetensors"]},
+    package_data={"physseg": ["**/*.tsv", "**/*.json", "**/*.jsonl", "**/*.txt", "**/*.npz", "**/*.safetensors"]},
     install_requires=REQUIRES,
     extras_require=EXTRAS,
 )

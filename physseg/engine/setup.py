@@ -11,8 +11,8 @@ from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
 from physseg.config import load_config
-from physseg.memory import keep_freed_memory
 from physseg.data.custom import register_custom
+from physseg.memory import keep_freed_memory
 
 logger = logging.getLogger(__name__)
 
