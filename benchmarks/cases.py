@@ -22,6 +22,8 @@ from physseg.modeling.catseg_names import to_catseg  # noqa: E402
 VARIANTS = {
     "vitb16": ("catseg_vitb16.yaml", plain_catseg.VIT_B16),
     "vitl14": ("catseg_vitl14.yaml", plain_catseg.VIT_L14),
+    # The published code does not run it; its config has the full method, which inference does not show.
+    "vith14": ("physseg_vith14.yaml", plain_catseg.VIT_H14),
 }
 TEMPLATE = "A photo of a {} in the scene"
 

@@ -40,7 +40,7 @@ def main() -> None:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_machine_options(parser)
-    parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=VARIANTS)
+    parser.add_argument("--variants", nargs="+", default=["vitb16", "vitl14"], choices=VARIANTS)
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS)
     parser.add_argument("--classes", nargs="+", type=int, default=[20, 150, 847], help="of inference")
     parser.add_argument("--batch", type=int, default=1, help="images of a training step")

@@ -26,7 +26,7 @@ def test_defaults_are_the_recipe():
 def test_shipped_configs_load(path):
     cfg = load_config(path)
     assert cfg.MODEL.META_ARCHITECTURE == "PhysSeg"
-    additions = path.stem.startswith("physseg_")
+    additions = path.stem.startswith("physseg_") or path.stem == "toy"
     assert additions == (cfg.MODEL.STRUCTURE.ENABLED and cfg.MODEL.PATCH_ALIGNMENT.ENABLED)
     # A token grid of whole windows, for each CLIP: 24x24, or the toy's.
     assert cfg.MODEL.CLIP.IMAGE_SIZE in (384, 336, 96)

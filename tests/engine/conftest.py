@@ -4,7 +4,8 @@ import pytest
 import torch
 
 
-@pytest.fixture(autouse=True)
+# Of the module's scope, so that it holds for the modules' own fixtures too.
+@pytest.fixture(autouse=True, scope="module")
 def one_thread():
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

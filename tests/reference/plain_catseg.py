@@ -44,6 +44,7 @@ class PlainConfig:
 
 VIT_B16 = PlainConfig()
 VIT_L14 = PlainConfig(336, 14, 24, 1024, 24, 16, (7, 15), 768, 768, 12, 12)
+VIT_H14 = PlainConfig(336, 14, 16, 1280, 32, 16, (10, 20), 1024, 1024, 24, 16, quick_gelu=False)
 
 
 class SplitAttention(nn.Module):

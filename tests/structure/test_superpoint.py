@@ -96,5 +96,5 @@ def test_absent_weights_are_looked_for_once(tmp_path, monkeypatch):
 
 def test_absent_extra_says_what_to_install(monkeypatch, folder):
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(ImportError, match=r"pip install 'physseg\[superpoint\]'"):
+    with pytest.raises(ImportError, match=r"pip install '.\[superpoint\]'"):
         source(folder)([torch.zeros(3, 32, 32)])
