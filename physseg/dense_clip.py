@@ -36,7 +36,7 @@ class DenseClip(nn.Module):
         device: where it runs.
 
     Raises:
-        ValueError, FileNotFoundError, RuntimeError: as `physseg.modeling.clip_weights.create_clip`.
+        ValueError, FileNotFoundError, ConnectionError: as `physseg.modeling.clip_weights.create_clip`.
     """
 
     def __init__(

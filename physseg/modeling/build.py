@@ -21,7 +21,7 @@ def parts_from_config(cfg: CfgNode) -> dict[str, Any]:
     """Arguments of `PhysSeg`: the only place where the model reads the config.
 
     Raises:
-        ValueError, FileNotFoundError, RuntimeError: a key that does not fit, named; see the parts.
+        ValueError, FileNotFoundError, ConnectionError: a key that does not fit, named; see the parts.
     """
     node = cfg.MODEL.AGGREGATION
     clip = ClipEncoder(

@@ -26,7 +26,7 @@ def create_clip(name: str, pretrained: str, load_weights: bool = True) -> nn.Mod
     Raises:
         ValueError: unknown name, a tower that is no plain ViT, an unknown tag, or weights that do not fit.
         FileNotFoundError: `pretrained` looks like a path and is none.
-        RuntimeError: the tag's weights cannot be downloaded.
+        ConnectionError: the tag's weights cannot be downloaded.
     """
     register_toy_clip()
     if name not in open_clip.list_models():
@@ -97,7 +97,7 @@ def _state_dict(name: str, pretrained: str) -> dict[str, Tensor]:
     try:
         return open_clip.create_model(name, pretrained=pretrained).state_dict()
     except Exception as error:
-        raise RuntimeError(
+        raise ConnectionError(
             f"could not download the CLIP weights {name} / {pretrained} ({type(error).__name__}: {error}). Without a "
             "network, put the file on this machine and set MODEL.CLIP.PRETRAINED to its path, or set MODEL.WEIGHTS to "
             "a physseg checkpoint, which holds CLIP's weights too."

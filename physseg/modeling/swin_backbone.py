@@ -24,7 +24,7 @@ class TimmSwin(Backbone):
     Raises:
         ValueError: an unknown name or tag, a model of another family, or weights that do not fit.
         FileNotFoundError: ``pretrained`` looks like a path and is none.
-        RuntimeError: the tag's weights cannot be downloaded.
+        ConnectionError: the tag's weights cannot be downloaded.
     """
 
     def __init__(self, name: str, pretrained: str, image_size: int, load_weights: bool = True):
@@ -85,7 +85,7 @@ def _create(name: str, pretrained: str, options: dict) -> nn.Module:
     try:
         return timm.create_model(f"{name}.{pretrained}", pretrained=True, **options)
     except Exception as error:
-        raise RuntimeError(
+        raise ConnectionError(
             f"could not download the Swin weights {name}.{pretrained} ({type(error).__name__}: {error}). Without a "
             "network, put the file on this machine and set MODEL.SWIN.PRETRAINED to its path, or set MODEL.WEIGHTS to "
             "a physseg checkpoint, which holds the backbone's weights too."

@@ -1,0 +1,30 @@
+"""Where CLIP weights come from, and what is said when they cannot be had."""
+
+import open_clip
+import pytest
+
+from physseg.modeling.clip_weights import create_clip
+
+
+def test_no_network_says_how_to_give_a_file(monkeypatch):
+    create_model = open_clip.create_model
+
+    def offline(*args, pretrained=None, **options):
+        if pretrained:
+            raise OSError("no route to host")
+        return create_model(*args, **options)
+
+    monkeypatch.setattr(open_clip, "create_model", offline)
+    with pytest.raises(ConnectionError, match=r"set MODEL.CLIP.PRETRAINED to its path, or set MODEL.WEIGHTS"):
+        create_clip("ViT-B-32-quickgelu", "openai")
+
+
+def test_missing_file_and_unknown_tag_and_name_are_named():
+    with pytest.raises(FileNotFoundError, match=r"MODEL.CLIP.PRETRAINED: no file .*nowhere.pt"):
+        create_clip("physseg-toy", "nowhere.pt")
+    with pytest.raises(ValueError, match=r"MODEL.CLIP.PRETRAINED: 'physseg-toy' has no weights 'laion400m'"):
+        create_clip("physseg-toy", "laion400m")
+    with pytest.raises(ValueError, match=r"MODEL.CLIP.NAME: open_clip has no model 'ViT-Z'"):
+        create_clip("ViT-Z", "")
+    with pytest.raises(ValueError, match=r"'RN50' is not a plain ViT"):
+        create_clip("RN50", "")
