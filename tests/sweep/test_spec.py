@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from physseg.config import load_config
 from physseg.sweep.spec import load_sweep
 
 
@@ -82,5 +83,16 @@ def test_missing_files(tmp_path):
 def test_shipped_sweeps_load(path):
     sweep = load_sweep(path)
     assert len(sweep.seeds) >= 3
-    assert len(sweep.rows) >= 2
     assert sweep.config_file.is_file()
+    # A base that has an addition on would make rows equal that are told apart by it.
+    trainings = {load_config(sweep.config_file, run.opts).dump() for run in sweep.runs[: len(sweep.rows)]}
+    assert len(trainings) == len(sweep.rows) >= 2
+
+
+@pytest.mark.parametrize("name", ["table3", "table4", "toy_table3", "toy_table4"])
+def test_first_row_of_a_table_is_the_baseline_and_the_rest_are_not(name):
+    sweep = load_sweep(Path("configs/sweeps") / f"{name}.yaml")
+    first, *rest = (load_config(run.config_file, run.opts).MODEL for run in sweep.runs[: len(sweep.rows)])
+    assert not first.PATCH_ALIGNMENT.ENABLED
+    assert not first.STRUCTURE.ENABLED
+    assert all(model.PATCH_ALIGNMENT.ENABLED or model.STRUCTURE.ENABLED for model in rest)
