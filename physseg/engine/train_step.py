@@ -59,7 +59,9 @@ class TrainStep(TrainerBase):
     """What DefaultTrainer delegates an iteration to; the counterpart of Detectron2's SimpleTrainer and AMPTrainer.
 
     Args:
-        model: list of dicts -> dict of scalar losses; in DistributedDataParallel when there are several processes.
+        model: list of dicts -> dict of scalar losses; in DistributedDataParallel when there are several processes. It
+            may have a method ``loss_counts``: the same list -> the number of terms that a loss is a mean of, for those
+            losses whose number differs between batches of one size.
         optimizer: over ``model``'s trainable parameters.
         options: see `StepOptions`.
         ema: updated after each step, if given.
@@ -133,13 +135,13 @@ class TrainStep(TrainerBase):
                 f"A process's batch of {len(batch)} images cannot be split into SOLVER.ACCUMULATION_STEPS = {steps} "
                 "equal parts; SOLVER.IMS_PER_BATCH must be a multiple of processes x ACCUMULATION_STEPS."
             )
+        parts = [batch[start : start + size] for start in range(0, len(batch), size)]
         mean: dict[str, Tensor] = {}
-        for step in range(steps):
-            part = batch[step * size : (step + 1) * size]
+        for step, (part, weights) in enumerate(zip(parts, self._part_weights(parts), strict=True)):
             with self._synced_only(last=step == steps - 1):
                 with autocast(self.device_type, self.options.amp, self.options.amp_dtype):
                     losses = self.model(part)
-                losses = {name: value / steps for name, value in losses.items()}
+                losses = {name: value * weights.get(name, 1.0) / steps for name, value in losses.items()}
                 total = sum(losses.values())
                 if isinstance(self.model, DistributedDataParallel):
                     total = total + self._touch_all_parameters()
@@ -147,6 +149,25 @@ class TrainStep(TrainerBase):
             for name, value in losses.items():
                 mean[name] = mean[name] + value.detach() if name in mean else value.detach()
         return mean
+
+    @torch.no_grad()
+    def _part_weights(self, parts: Sequence[Sequence[dict]]) -> list[dict[str, Tensor]]:
+        """Loss name -> weight of each part's loss, so that the mean over parts is the mean over the whole batch.
+
+        With n_k terms in part k of any process, the weight is n_k / mean(n). Losses that are not named weigh 1.
+        """
+        world_size = comm.get_world_size()
+        count_terms = getattr(_unwrapped(self.model), "loss_counts", None)
+        counts = [count_terms(part) for part in parts] if count_terms and world_size * len(parts) > 1 else []
+        if not counts or not counts[0]:
+            return [{} for _ in parts]
+        terms = torch.stack([torch.stack(list(c.values())) for c in counts]).double()  # (parts, losses)
+        mean = terms.mean(0)
+        if world_size > 1:
+            torch.distributed.all_reduce(mean)
+            mean /= world_size
+        weights = torch.where(mean > 0, terms / mean, 0.0).float()
+        return [dict(zip(counts[0], row, strict=True)) for row in weights]
 
     def _synced_only(self, last: bool) -> contextlib.AbstractContextManager:
         # Processes exchange gradients once per iteration, with the last part's backward pass.

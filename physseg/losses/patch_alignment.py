@@ -48,8 +48,7 @@ def patch_weights(sem_seg: torch.Tensor, grid: tuple[int, int], num_classes: int
             f"labels must be 0..{num_classes - 1} or MODEL.SEM_SEG_HEAD.IGNORE_VALUE {ignore_value}; got {wrong[:10]}: "
             "check that the data set's label maps belong to the vocabulary in use"
         )
-    row = torch.arange(height, device=device) * h // height
-    column = torch.arange(width, device=device) * w // width
+    row, column = _patch_rows(height, h, device), _patch_rows(width, w, device)
     patch = row[:, None] * w + column + torch.arange(batch, device=device)[:, None, None] * (h * w)  # (B, H, W)
 
     # One more slot takes the unlabelled pixels: no selection, hence no wait for the device.
@@ -61,6 +60,22 @@ def patch_weights(sem_seg: torch.Tensor, grid: tuple[int, int], num_classes: int
     counts = counts[:slots].view(batch, h * w, num_classes)
     pixels = (torch.bincount(row, minlength=h)[:, None] * torch.bincount(column, minlength=w)).view(1, h * w, 1)
     return (counts / pixels.clamp(min=1)).flatten(0, 1)  # (N, T)
+
+
+def count_labelled_patches(sem_seg: torch.Tensor, grid: tuple[int, int], ignore_value: int) -> torch.Tensor:
+    """Patches that hold a labelled pixel: what the mean of L_sac runs over; arguments as in `patch_weights`."""
+    (batch, height, width), (h, w) = sem_seg.shape, grid
+    labelled = (sem_seg != ignore_value).to(torch.float32)
+    rows = torch.zeros(batch, h, width, device=sem_seg.device)
+    rows.index_add_(1, _patch_rows(height, h, sem_seg.device), labelled)
+    pixels = torch.zeros(batch, h, w, device=sem_seg.device)
+    pixels.index_add_(2, _patch_rows(width, w, sem_seg.device), rows)
+    return (pixels > 0).sum()
+
+
+def _patch_rows(pixels: int, patches: int, device: torch.device) -> torch.Tensor:
+    """Row (or column) of patches that each row of pixels belongs to."""
+    return torch.arange(pixels, device=device) * patches // pixels
 
 
 def patch_alignment_loss(
@@ -82,8 +97,8 @@ def patch_alignment_loss(
 
     The mean runs over patches with a labelled pixel; both forms are InfoNCE if each holds one class. A patch of which
     only a share s is labelled keeps its constant -log s in the first form, and counts s-fold in the second.
-    Without a labelled patch the loss is 0, still connected to the embeddings. Under several processes each takes the
-    mean over its own patches, and gradients are then averaged over processes.
+    Without a labelled patch the loss is 0, still connected to the embeddings. Where a batch is split over processes or
+    accumulation steps, the engine weights each part by `count_labelled_patches`, which gives the mean over all.
 
     Computed in float32 at least, whatever autocast says.
 

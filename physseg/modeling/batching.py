@@ -10,10 +10,10 @@ from torch import Tensor
 SIZE_DIVISIBILITY = 32
 
 
-def pad_to_common_size(images: Sequence[Tensor]) -> Tensor:
-    """Stack images (3, h, w), zero-padded right and bottom to one size, a multiple of 32."""
-    size = [-(-max(image.shape[d] for image in images) // SIZE_DIVISIBILITY) * SIZE_DIVISIBILITY for d in (1, 2)]
-    return pad_to_size(images, size, 0)
+def pad_to_common_size(images: Sequence[Tensor], value: int = 0) -> Tensor:
+    """Stack images (..., h, w), padded right and bottom with a value to one size, a multiple of 32."""
+    size = [-(-max(image.shape[d] for image in images) // SIZE_DIVISIBILITY) * SIZE_DIVISIBILITY for d in (-2, -1)]
+    return pad_to_size(images, size, value)
 
 
 def pad_to_size(maps: Sequence[Tensor], size: Sequence[int], value: int) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from physseg.data.vocabularies import check_vocabulary
 from physseg.losses import PatchAlignmentLoss, StructureLoss
+from physseg.losses.patch_alignment import count_labelled_patches
 from physseg.losses.segmentation import (
     IGNORED_PIXELS,
     dropped_classes_sum,
@@ -155,6 +156,23 @@ class PhysSeg(nn.Module):
             target = self.structure_targets(batched_inputs)
             losses["loss_structure"] = self.structure_weight * self.structure_loss(logits, target)
         return losses
+
+    @torch.no_grad()
+    def loss_counts(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
+        """Number of terms that a loss of `losses` is a mean of, where it depends on the labels.
+
+        Parts of a batch that are weighted by it give the whole batch's mean. The structure loss is a mean over all
+        pixels, and as many of them in each part.
+        """
+        sem_seg = [x["sem_seg"].to(self.device) for x in batched_inputs]
+        counts = {}
+        if self.ignored_pixels == "masked":
+            counts["loss_sem_seg"] = sum((labels != self.ignore_value).sum() for labels in sem_seg)
+        if self.patch_alignment is not None:
+            padded = pad_to_common_size(sem_seg, self.ignore_value)
+            grid = (self.clip.grid, self.clip.grid)
+            counts["loss_patch_alignment"] = count_labelled_patches(padded, grid, self.ignore_value)
+        return counts
 
     @torch.no_grad()
     def predict(self, batched_inputs: list[dict[str, Any]]) -> list[dict[str, Tensor]]:

@@ -1,11 +1,15 @@
 import pytest
 import torch
+from detectron2.modeling import build_model
 from torch import nn
 
+from physseg.config import load_config
 from physseg.engine.ema import WeightEMA
 from physseg.engine.precision import autocast, build_grad_scaler
 from physseg.engine.random_state import capture_random_state, preserved_random_state, restore_random_state
+from physseg.engine.train_step import StepOptions, TrainStep
 from tests.engine.fake_training import train
+from tests.small_model import CONFIG, OPTS
 
 _PLAIN = ("SOLVER.CLIP_GRADIENTS.ENABLED", "False")
 
@@ -27,6 +31,32 @@ def test_four_parts_equal_one(clip, tmp_path):
     parts = train(tmp_path / "parts", *clip, "SOLVER.ACCUMULATION_STEPS", 4)
     assert parts.losses == pytest.approx(whole.losses, abs=1e-6)
     torch.testing.assert_close(weights(parts), weights(whole), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("ignored", ["zero_target", "masked"])
+def test_parts_with_unequal_labels_give_the_whole_batchs_means(ignored):
+    opts = [*OPTS, "MODEL.TEXT.VOCABULARY", "pas20", "MODEL.LOSS.IGNORED_PIXELS", ignored]
+    torch.manual_seed(0)
+    model = build_model(load_config(CONFIG, opts))
+    batch = [
+        {
+            "image": torch.randint(0, 256, (3, 96, 96), dtype=torch.uint8),
+            "sem_seg": torch.randint(0, 20, (96, 96)),
+            "structure": torch.zeros(1, 96, 96, dtype=torch.uint8),
+        }
+        for _ in range(2)
+    ]
+    batch[1]["sem_seg"][:, 20:] = 255  # a fifth of the patches, and of the pixels, that the first image has
+    losses, gradients = [], []
+    for parts in (1, 2):
+        optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad])
+        step = TrainStep(model, optimizer, StepOptions(accumulation_steps=parts))
+        optimizer.zero_grad()
+        losses.append(step._forward_backward(batch))
+        gradients.append(torch.cat([p.grad.flatten() for p in step.parameters if p.grad is not None]))
+    for name, value in losses[0].items():
+        torch.testing.assert_close(losses[1][name], value, rtol=1e-5, atol=0)
+    assert (gradients[1] - gradients[0]).norm() < 1e-4 * gradients[0].norm()
 
 
 def test_batch_that_cannot_be_split(tmp_path):

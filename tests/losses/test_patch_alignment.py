@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from physseg.losses import PatchAlignmentLoss, patch_alignment_loss, patch_weights
+from physseg.losses.patch_alignment import count_labelled_patches
 from physseg.modeling.clip_encoder import ClipEncoder
 
 IGNORE = 255
@@ -46,6 +47,14 @@ def test_pixel_belongs_to_patch_floor_y_h_over_height(size):
             pixels[patch] += 1
     weights = patch_weights(sem_seg, (h, w), num_classes=3, ignore_value=IGNORE)
     torch.testing.assert_close(weights, expected / pixels.clamp(min=1))
+
+
+@pytest.mark.parametrize("size", [(5, 7), (3, 2), (24, 16)])
+def test_labelled_patches_are_the_rows_with_a_weight(size):
+    sem_seg = torch.randint(0, 3, (2, *size))
+    sem_seg[torch.rand(sem_seg.shape) < 0.7] = IGNORE
+    weights = patch_weights(sem_seg, (3, 4), num_classes=3, ignore_value=IGNORE)
+    assert count_labelled_patches(sem_seg, (3, 4), IGNORE).item() == (weights.sum(1) > 0).sum().item()
 
 
 def test_ignore_value_may_lie_anywhere_outside_the_classes():
