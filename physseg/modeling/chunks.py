@@ -15,7 +15,9 @@ def map_chunks(function: Callable[..., Tensor], x: Tensor, dim: int, size: int, 
     """
     parts = x.split(size, dim)
     if torch.is_grad_enabled():
-        return torch.cat([checkpoint(function, part, *args, use_reentrant=False) for part in parts], dim)
+        return torch.cat(
+            [checkpoint(function, part, *args, use_reentrant=False, preserve_rng_state=False) for part in parts], dim
+        )
     first = function(parts[0], *args)
     if len(parts) == 1:
         return first

@@ -62,6 +62,7 @@ class UpStage(nn.Module):
         # The transposed convolution's bias is a constant map that ends at the border, as the guidance does.
         bias = self.up.bias.to(guidance.dtype).view(1, -1, 1, 1).expand(len(guidance), -1, *guidance.shape[2:])
         share = F.conv2d(torch.cat([bias, guidance], dim=1), weight, padding=1)
+        share = share.contiguous(memory_format=torch.channels_last)
         # Upsampling writes tap p of input j to 2j + p, and tap u of the 3x3 convolution reads it for output
         # 2j + p - u + 1: a transposed convolution of kernel 4, stride 2, padding 1 with weight
         # sum over p - u + 2 = k of up[p] conv[u], itself a convolution of the two kernels.
@@ -116,8 +117,9 @@ class Decoder(nn.Module):
 def _run_stage(x: Tensor, inputs: StageInputs, groups: int) -> Tensor:
     """(B * t, C_in, h, w) -> (B * t, C, 2h, 2w), channels_last."""
     y = F.conv_transpose2d(x, inputs.up, stride=2, padding=1)
-    b = len(inputs.share)
-    y = (y.unflatten(0, (b, -1)) + inputs.share.to(y.dtype).unsqueeze(1)).flatten(0, 1)
+    # Channels last on both sides of the sum, and of its gradient's sum over classes.
+    y, share = y.permute(0, 2, 3, 1), inputs.share.to(y.dtype).permute(0, 2, 3, 1)
+    y = (y.unflatten(0, (len(share), -1)) + share.unsqueeze(1)).flatten(0, 1).permute(0, 3, 1, 2)
     y = F.relu_(F.group_norm(y, groups, inputs.norm1_weight, inputs.norm1_bias))
     y = F.conv2d(y, inputs.conv2, padding=1)
     return F.relu_(F.group_norm(y, groups, inputs.norm2_weight, inputs.norm2_bias))
