@@ -12,7 +12,7 @@ from pathlib import Path
 
 import matplotlib
 from cases import VARIANTS, Case
-from speed import add_machine_options, in_own_process, machine
+from speed import add_machine_options, machine, run_case
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -31,7 +31,7 @@ def main() -> None:
     for name, points in axes(args).items():
         curves[name] = []
         for x, case in points:
-            result = in_own_process(case, args)
+            result = run_case(case, args)
             curves[name].append({"x": x, **result})
             shown = "failed" if "failed" in result else f"{result['seconds']:.3g} s, {result['megabytes']:.0f} MB"
             print(f"{name} {x}: {shown}", flush=True)

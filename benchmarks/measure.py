@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import torch
@@ -21,19 +20,6 @@ DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float1
 def synchronise(device: str) -> None:
     if device != "cpu":
         torch.cuda.synchronize()
-
-
-def seconds(functions: Sequence[Callable[[], Any]], device: str, repeats: int) -> list[float]:
-    """Median time of each function; they take turns, so that a machine that slows down slows all of them."""
-    times: list[list[float]] = [[] for _ in functions]
-    for _ in range(repeats):
-        for function, taken in zip(functions, times, strict=True):
-            synchronise(device)
-            start = time.perf_counter()
-            function()
-            synchronise(device)
-            taken.append(time.perf_counter() - start)
-    return [median(taken) for taken in times]
 
 
 def peak_megabytes(function: Callable[[], Any], device: str) -> float:
@@ -96,6 +82,12 @@ def gemm_rate(device: str, dtype: torch.dtype, quick: bool = False) -> float:
     """GFLOP per second of one large square product, the best of several."""
     side = 8192 if device != "cpu" else 512 if quick else 2048
     a = torch.randn(side, side, device=device, dtype=dtype)
-    a @ a
-    best = min(seconds([lambda: a @ a], device, 1)[0] for _ in range(3 if quick else 10))
+    times = []
+    for _ in range(4 if quick else 11):
+        synchronise(device)
+        start = time.perf_counter()
+        a @ a
+        synchronise(device)
+        times.append(time.perf_counter() - start)
+    best = min(times)
     return 2 * side**3 / best / 1e9

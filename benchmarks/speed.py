@@ -5,31 +5,28 @@ python benchmarks/speed.py [--device cuda] [--dtype bf16] [--plain] [--json OUT]
 """
 
 import argparse
+import contextlib
 import json
 import platform
-import subprocess
-import sys
-import time
+import tempfile
 from pathlib import Path
 
 import torch
-from cases import VARIANTS, Case, build_model, build_plain, fast_function, plain_function, stage_clocks
-from measure import DTYPES, gemm_rate, gigaflop, peak_megabytes, seconds, synchronise
+from cases import VARIANTS, Case
+from measure import DTYPES
+from worker import Worker, WorkerFailed, in_turns
 
 KINDS = ("plain", "sliding", "train", "text")
 
 
 def main() -> None:
     args = parse()
-    if args.case:
-        print(json.dumps(run_case(Case(**json.loads(args.case)), args)))
-        return
     results = []
     old = {_key(r): r for r in json.loads(Path(args.compare).read_text())["results"]} if args.compare else {}
     print(machine(args), flush=True)
     print_header(args)
     for case in chosen_cases(args):
-        result = in_own_process(case, args)
+        result = run_case(case, args)
         results.append(result)
         print_row(result, old.get(_key(result)), args)
     print_stages(results)
@@ -47,7 +44,6 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--plain", action="store_true", help="also the plain formulation of tests/reference, in turns")
     parser.add_argument("--json", help="write results to this file")
     parser.add_argument("--compare", help="results of another commit, by the same command")
-    parser.add_argument("--case", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -58,6 +54,9 @@ def add_machine_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, default=0, help="on a CPU; 0: torch's choice")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="does it run? ViT-B/16, few classes, one repeat")
+    parser.add_argument(
+        "--system-allocator", action="store_true", help="leave malloc alone; the tools tell it to keep freed memory"
+    )
     parser.add_argument("--opts", nargs="*", default=[], help="config overrides: KEY VALUE ...")
 
 
@@ -77,62 +76,41 @@ def chosen_cases(args: argparse.Namespace) -> list[Case]:
     return cases
 
 
-def in_own_process(case: Case, args: argparse.Namespace) -> dict:
-    """Run a case in a process of its own, so that no case's memory is another's."""
-    command = [sys.executable, str(Path(__file__).with_name("speed.py")), "--case", json.dumps(case.to_dict())]
-    command += ["--device", args.device, "--dtype", args.dtype, "--threads", str(args.threads)]
-    command += ["--repeats", str(args.repeats), *(["--quick"] if args.quick else [])]
-    command += ["--plain"] if getattr(args, "plain", False) else []
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
-    if done.returncode:
-        return {"case": case.to_dict(), "title": case.title(), "failed": done.returncode}
-    return json.loads(done.stdout.splitlines()[-1])
-
-
 def run_case(case: Case, args: argparse.Namespace) -> dict:
-    """All numbers of one case: memory first, while the process is fresh."""
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    torch.manual_seed(0)
-    device, repeats = args.device, 1 if args.quick else args.repeats
-    model = build_model(case, device)
-    with torch.autocast(torch.device(device).type, DTYPES[args.dtype], enabled=args.dtype != "float32"):
-        fast = fast_function(case, model)
-        result = {"case": case.to_dict(), "title": case.title(), "megabytes": peak_megabytes(fast, device)}
-        functions = [fast]
-        if args.plain:
-            plain = plain_function(case, build_plain(case, model, device), model.clip.tokenizer, device)
-            result["plain_megabytes"] = peak_megabytes(plain, device)
-            functions.append(plain)
-            result["difference"] = (fast() - plain()).abs().max().item()
-        result["seconds"], *others = seconds(functions, device, repeats)
-        if others:
-            result |= {"plain_seconds": others[0], "speed_up": others[0] / result["seconds"]}
-        if case.kind in ("plain", "sliding"):
-            result["stages"] = stages(model, fast, device)
-        result["gigaflop"] = gigaflop(fast)
-    if args.dtype != "float32":
-        with torch.autocast(torch.device(device).type, DTYPES[args.dtype]):
-            rounded = fast()
-        result["rounding"] = (rounded - fast()).abs().max().item()
-    rate = gemm_rate(device, DTYPES[args.dtype], args.quick)
-    result["gemm_gigaflops"] = rate
-    result["gemm_fraction"] = result["gigaflop"] / result["seconds"] / rate
+    """All numbers of one case: memory first, while the processes are fresh."""
+    result = {"case": case.to_dict(), "title": case.title()}
+    repeats = 1 if args.quick else args.repeats
+    try:
+        with contextlib.ExitStack() as stack:
+            fast = stack.enter_context(Worker(case, "fast", args))
+            result["megabytes"] = fast.ask("megabytes")
+            workers = [fast]
+            if getattr(args, "plain", False):
+                plain = stack.enter_context(Worker(case, "plain", args))
+                result["plain_megabytes"] = plain.ask("megabytes")
+                result["difference"] = difference(fast, plain)
+                workers.append(plain)
+            result["seconds"], *others = in_turns(workers, repeats)
+            if others:
+                result |= {"plain_seconds": others[0], "speed_up": others[0] / result["seconds"]}
+            result |= {key: fast.ask(key) for key in ("stages", "gigaflop", "gemm_gigaflops")}
+            if args.dtype != "float32":
+                result["rounding"] = fast.ask("rounding")
+    except WorkerFailed as failure:
+        return result | {"failed": failure.args[0]}
+    result["gemm_fraction"] = result["gigaflop"] / result["seconds"] / result["gemm_gigaflops"]
     result["per_second"] = (case.classes if case.kind == "text" else case.batch) / result["seconds"]
     return result
 
 
-def stages(model: torch.nn.Module, run, device: str) -> dict[str, float]:
-    """Seconds in each stage of one run; the rest is cost volume, resizing and argmax."""
-
-    def clock() -> float:
-        synchronise(device)
-        return time.perf_counter()
-
-    start = clock()
-    with stage_clocks(model, clock) as spent:
-        run()
-    return spent | {"rest": clock() - start - sum(spent.values())}
+def difference(*workers: Worker) -> float:
+    """Largest difference between what two workers compute."""
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / f"{index}.pt" for index in range(len(workers))]
+        for worker, path in zip(workers, paths, strict=True):
+            worker.ask("save", str(path))
+        ours, theirs = (torch.load(path, map_location="cpu", weights_only=True) for path in paths)
+    return (ours - theirs).abs().max().item()
 
 
 def machine(args: argparse.Namespace) -> str:
@@ -169,7 +147,7 @@ def print_row(result: dict, old: dict | None, args: argparse.Namespace) -> None:
 
 def print_stages(results: list[dict]) -> None:
     """Share of each stage, in a run with a clock around every stage."""
-    with_stages = [r for r in results if "stages" in r]
+    with_stages = [r for r in results if r.get("stages")]
     if not with_stages:
         return
     columns = list(with_stages[0]["stages"])
