@@ -123,6 +123,11 @@ def _read(path: Path) -> dict[str, Tensor]:
         loaded = torch.jit.load(path, map_location="cpu").state_dict()
     except Exception as error:
         raise ValueError(f"MODEL.CLIP.PRETRAINED: {path} is no readable checkpoint: {error}") from None
+    if "model" in loaded:
+        raise ValueError(
+            f"MODEL.CLIP.PRETRAINED: {path} is a checkpoint of a whole model, not of CLIP alone: set MODEL.WEIGHTS to "
+            "it and MODEL.CLIP.PRETRAINED to ''"
+        )
     state_dict = loaded.get("state_dict", loaded)
     return {key.removeprefix("module."): value for key, value in state_dict.items()}
 

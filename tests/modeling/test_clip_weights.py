@@ -2,6 +2,7 @@
 
 import open_clip
 import pytest
+import torch
 
 from physseg.modeling.clip_weights import create_clip
 
@@ -28,3 +29,11 @@ def test_missing_file_and_unknown_tag_and_name_are_named():
         create_clip("ViT-Z", "")
     with pytest.raises(ValueError, match=r"'RN50' is not a plain ViT"):
         create_clip("RN50", "")
+
+
+def test_checkpoint_of_a_whole_model_is_sent_to_the_right_key(tmp_path):
+    torch.save({"model": {"clip.weight": torch.zeros(1)}}, tmp_path / "model_final.pth")
+    with pytest.raises(
+        ValueError, match=r"is a checkpoint of a whole model, not of CLIP alone: set MODEL.WEIGHTS to it"
+    ):
+        create_clip("physseg-toy", str(tmp_path / "model_final.pth"))
