@@ -345,6 +345,9 @@ def _add_engine(cfg: CN) -> None:
 
 def _add_test(cfg: CN) -> None:
     cfg.TEST.EVAL_PERIOD = 0
+    # What model_best.pth is the best by: "mean_<metric>" over DATASETS.TEST, or "<data set>/<metric>" of one of them;
+    # metrics: mIoU, mIoU_old, fwIoU, mACC, pACC, and boundary_IoU where TEST.BOUNDARY_IOU is on.
+    cfg.TEST.BEST_METRIC = "mean_mIoU"
     # CAT-Seg's key: four overlapping crops and the whole image instead of the whole image alone.
     cfg.TEST.SLIDING_WINDOW = False
     # Class attention's pooling at test, whatever training used.

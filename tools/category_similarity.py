@@ -19,6 +19,8 @@ import torch
 
 from physseg.analysis.category_similarity import PAPER, category_similarity
 from physseg.config import load_config
+from physseg.data.custom import register_custom
+from physseg.data.mapper import dataset_vocabulary, training_metadata
 from physseg.data.specs import REAL, TOY, find_spec, get_specs
 from physseg.data.vocabularies import get_vocabulary
 from physseg.io import write_json_atomic
@@ -39,14 +41,22 @@ def main(argv: list[str] | None = None) -> int:
         cfg = load_config(args.config_file, words[first:] + args.opts)
         toy = cfg.MODEL.CLIP.PRETRAINED == "toy"
         specs = get_specs(words[:first] or (TOY if toy else REAL))
-        training = get_vocabulary(args.training or cfg.DATASETS.TRAIN[0])
+        register_custom(cfg)
+        training = get_vocabulary(args.training) if args.training else training_vocabulary(cfg)
         encode = text_encoder(cfg)
+        results = {spec.key: category_similarity(spec.vocabulary, training, encode) for spec in specs}
+        print_table(cfg, specs, results, len(training))
+        if args.output:
+            write_json_atomic(args.output, {find_spec(key).title: asdict(result) for key, result in results.items()})
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         print(f"error: {error.args[0] if isinstance(error, KeyError) else error}", file=sys.stderr)
         return 1
-    results = {spec.key: category_similarity(spec.vocabulary, training, encode) for spec in specs}
+    return 0
+
+
+def print_table(cfg, specs, results: dict, num_training: int) -> None:
     weights = cfg.MODEL.CLIP.PRETRAINED or "random weights"
-    print(f"CLIP {cfg.MODEL.CLIP.NAME} ({weights}), {len(training)} training classes")
+    print(f"CLIP {cfg.MODEL.CLIP.NAME} ({weights}), {num_training} training classes")
     head = f"{'':14}{'classes':>8}{'Hausdorff':>11}{'paper':>7}{'mean':>7}{'reverse':>9}{'symmetric':>11}"
     print(f"{head}  farthest (nearest)")
     for spec in specs:
@@ -56,9 +66,11 @@ def main(argv: list[str] | None = None) -> int:
             f"{spec.title:14}{len(spec.vocabulary):8}{r.hausdorff:11.3f}{paper:>7}{r.mean:7.3f}{r.reverse:9.3f}"
             f"{r.symmetric:11.3f}  {r.farthest} ({r.nearest_to_farthest})"
         )
-    if args.output:
-        write_json_atomic(args.output, {find_spec(key).title: asdict(result) for key, result in results.items()})
-    return 0
+
+
+def training_vocabulary(cfg) -> list[str]:
+    """The prompts that the data sets of DATASETS.TRAIN share."""
+    return dataset_vocabulary(training_metadata(cfg.DATASETS.TRAIN))
 
 
 def text_encoder(cfg):

@@ -25,6 +25,7 @@ from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
 from physseg.config import load_config
+from physseg.data.custom import register_custom
 from physseg.data.specs import find_spec
 from physseg.engine.launch import launch
 from physseg.engine.weights import load_weights
@@ -32,6 +33,7 @@ from physseg.evaluation.pictures import choose_evenly, most_different, read_imag
 from physseg.evaluation.report import Run, write_report
 from physseg.evaluation.runner import benchmark_key, run_benchmarks
 from physseg.evaluation.tables import columns_of, published_for, render, render_details, result_rows, write_tables
+from physseg.memory import keep_freed_memory
 
 logger = logging.getLogger("physseg")
 
@@ -40,6 +42,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parse(argv)
     try:
         cfg = load_config(args.config_file, args.opts)
+        register_custom(cfg)
         cfg.DATASETS.TEST = tuple(dataset_name(key) for key in args.benchmarks or cfg.DATASETS.TEST)
         if args.weights is not None:
             cfg.MODEL.WEIGHTS = args.weights
@@ -84,6 +87,8 @@ def run(cfg, args: argparse.Namespace) -> None:
     """Evaluate, draw and write, in every process."""
     folder = Path(args.results or Path(cfg.OUTPUT_DIR) / "benchmarks")
     setup_logger(str(folder), distributed_rank=comm.get_rank(), name="physseg")
+    if cfg.MODEL.DEVICE == "cpu":
+        keep_freed_memory()
     torch.manual_seed(cfg.SEED)  # of a model without weights
     model = build_model(cfg)
     checkpoints = [(cfg.MODEL.WEIGHTS, folder)]

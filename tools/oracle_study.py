@@ -5,7 +5,7 @@
     python tools/oracle_study.py --config-file configs/toy.yaml --weights W --benchmark toy_a150
 
 Prints the mIoU of: ground-truth regions named by plain CLIP; the model; the model's regions named by the ground
-truth. Definitions: physseg/analysis/oracle_study.py. Without --weights only the first is computed.
+truth. Definitions: physseg/analysis/oracle_study.py. Without --weights or MODEL.WEIGHTS only the first is computed.
 """
 
 import argparse
@@ -29,11 +29,14 @@ from physseg.evaluation import build_evaluator, evaluate_dataset
 from physseg.io import write_json_atomic
 from physseg.modeling.clip_encoder import ClipEncoder
 
+# An image may have hundreds of components.
+CROPS_AT_ONCE = 32
+
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config-file", required=True, metavar="FILE")
-    parser.add_argument("--weights", metavar="FILE", help="checkpoint of the model whose regions are named")
+    parser.add_argument("--weights", metavar="FILE", help="checkpoint of the model; default: MODEL.WEIGHTS")
     parser.add_argument("--benchmark", default="a150", metavar="KEY")
     parser.add_argument("--connected", action="store_true", help="name ground-truth components one by one")
     parser.add_argument("--output", metavar="FILE", help="also write the numbers as JSON")
@@ -44,21 +47,22 @@ def main(argv: list[str] | None = None) -> int:
         cfg = load_config(args.config_file, args.opts)
         spec = get_spec(args.benchmark)
         studies = {"ground-truth regions, plain CLIP": true_regions(cfg, spec, args.connected)}
-        if args.weights:
-            cfg.MODEL.WEIGHTS = args.weights
+        cfg.MODEL.WEIGHTS = args.weights or cfg.MODEL.WEIGHTS
+        if cfg.MODEL.WEIGHTS:
             model = build_model(cfg)
-            load_weights(model, args.weights)
+            load_weights(model, cfg.MODEL.WEIGHTS)
             model.eval()
             studies |= {"model": model, "model's regions, ground-truth names": overlap_named(model, spec)}
         results = {name: miou(cfg, spec, predict) for name, predict in studies.items()}
+        print(f"\n{spec.title}, mIoU")
+        for name, value in results.items():
+            print(f"{name:38}{value:7.2f}")
+        if args.output:
+            numbers = {"benchmark": spec.key, "connected": args.connected, "mIoU": results}
+            write_json_atomic(args.output, numbers)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         print(f"error: {error.args[0] if isinstance(error, KeyError) else error}", file=sys.stderr)
         return 1
-    print(f"\n{spec.title}, mIoU")
-    for name, value in results.items():
-        print(f"{name:38}{value:7.2f}")
-    if args.output:
-        write_json_atomic(args.output, {"benchmark": spec.key, "mIoU": results})
     return 0
 
 
@@ -109,15 +113,16 @@ def plain_clip_classifier(cfg, vocabulary):
     visual = encoder.model.visual
     mean, std = (torch.tensor(v, device=device).view(3, 1, 1) for v in (cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD))
 
+    def prepare(crop):
+        image = torch.from_numpy(crop).to(device).permute(2, 0, 1).float()
+        image = F.interpolate(image[None], visual.image_size, mode="bicubic", antialias=True, align_corners=False)
+        return (image.clamp(0, 255) - mean) / std
+
     @torch.no_grad()
     def classify(crops):
-        images = [torch.from_numpy(crop).to(device).permute(2, 0, 1).float() for crop in crops]
-        images = [
-            F.interpolate(image[None], visual.image_size, mode="bicubic", antialias=True, align_corners=False)
-            for image in images
-        ]
-        scores = embed_images(visual, (torch.cat(images).clamp(0, 255) - mean) / std) @ text.T
-        return scores.argmax(dim=1).cpu().numpy()
+        parts = [crops[start : start + CROPS_AT_ONCE] for start in range(0, len(crops), CROPS_AT_ONCE)]
+        scores = [embed_images(visual, torch.cat([prepare(crop) for crop in part])) @ text.T for part in parts]
+        return torch.cat(scores).argmax(dim=1).cpu().numpy()
 
     with torch.no_grad():
         text = F.normalize(encoder.encode_text(vocabulary).mean(dim=1), dim=-1)

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from physseg.config import load_config
 from physseg.data.images import BrokenFileError
+from physseg.memory import keep_freed_memory
 from physseg.prediction_files import VIDEO_EXTENSIONS, Job, OutputOptions, find_files, predict_files
 from physseg.prediction_video import frame_count, predict_video
 from physseg.predictor import Predictor, split_words
@@ -81,6 +82,8 @@ def run(args: argparse.Namespace) -> tuple[list[str], int]:
         raise FileNotFoundError(f"no images or videos in {', '.join(args.inputs)}")
     vocabulary = args.vocabulary_file or (split_words(args.vocabulary) if args.vocabulary else None)
     predictor = Predictor(args.config_file, weights, vocabulary, args.opts)
+    if predictor.model.device.type == "cpu":
+        keep_freed_memory()
     options = OutputOptions(args.threshold, args.other, args.alpha, args.picture)
     options.names(predictor.vocabulary)
 

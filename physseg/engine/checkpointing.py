@@ -77,11 +77,12 @@ class TrainingCheckpointer(DetectionCheckpointer):
             ) from error
         self._remove_old()
 
-    def save_best(self, value: float, iteration: int, **extra: Any) -> None:
-        """Write ``model_best.pth`` and then ``best.json`` with its value and iteration (main process only)."""
+    def save_best(self, metric: str, value: float, iteration: int, **extra: Any) -> None:
+        """Write ``model_best.pth`` and then ``best.json``: metric, its value, iteration (main process only)."""
         self.save(BEST.removesuffix(".pth"), iteration=iteration, **extra)
         if self.save_dir and self.save_to_disk:
-            write_json_atomic(Path(self.save_dir) / _BEST_RECORD, {"mean_mIoU": value, "iteration": iteration})
+            record = {"metric": metric, "value": value, "iteration": iteration}
+            write_json_atomic(Path(self.save_dir) / _BEST_RECORD, record)
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Make ``last_checkpoint`` name a file, atomically."""

@@ -8,12 +8,14 @@ import threading
 from collections.abc import Callable, Mapping
 
 import torch
+from detectron2.config import CfgNode
 from detectron2.engine import HookBase
 from detectron2.engine import hooks as d2_hooks
 from detectron2.utils import comm
 
 from physseg.engine.checkpointing import TrainingCheckpointer
 from physseg.engine.random_state import capture_random_state
+from physseg.evaluation.metrics import SCORES
 
 logger = logging.getLogger(__name__)
 
@@ -100,10 +102,16 @@ class EvalHook(d2_hooks.EvalHook):
 
 
 class BestCheckpoint(HookBase):
-    """Keeps ``model_best.pth``, by mean mIoU over DATASETS.TEST. Stands after `EvalHook`."""
+    """Keeps ``model_best.pth``, by a metric that `EvalHook` logs. Stands after it.
 
-    def __init__(self, checkpointer: TrainingCheckpointer) -> None:
+    Args:
+        checkpointer: saves it.
+        metric: TEST.BEST_METRIC, larger being better.
+    """
+
+    def __init__(self, checkpointer: TrainingCheckpointer, metric: str) -> None:
         self._checkpointer = checkpointer
+        self._metric = metric
         self._evaluated = -1
 
     def after_step(self) -> None:
@@ -114,19 +122,19 @@ class BestCheckpoint(HookBase):
             self._check()
 
     def _check(self) -> None:
-        value, iteration = self.trainer.storage.latest().get("mean_mIoU", (math.nan, -1))
+        value, iteration = self.trainer.storage.latest().get(self._metric, (math.nan, -1))
         # Only the main process has the value.
         value, iteration = comm.all_gather((value, iteration))[0]
         if iteration <= self._evaluated or math.isnan(value):
             return
         self._evaluated = iteration
         best = self.trainer.best
-        if best is not None and value <= best["mean_mIoU"]:
+        if best is not None and value <= best["value"]:
             return
         step = min(self.trainer.iter, self.trainer.max_iter - 1)
-        self.trainer.best = {"mean_mIoU": value, "iteration": step}
-        self._checkpointer.save_best(value, **training_extras(step))
-        logger.info("Best so far: mean mIoU %.2f after iteration %d.", value, step)
+        self.trainer.best = {"metric": self._metric, "value": value, "iteration": step}
+        self._checkpointer.save_best(self._metric, value, **training_extras(step))
+        logger.info("Best so far: %s %.2f after iteration %d.", self._metric, value, step)
 
 
 class StopOnSignal(HookBase):
@@ -170,11 +178,36 @@ def peak_memory_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
-def mean_miou(results: Mapping[str, Mapping]) -> float:
-    """Mean of the data sets' mIoU; NaN if there is none.
+def check_best_metric(cfg: CfgNode) -> None:
+    """Check that evaluating DATASETS.TEST gives TEST.BEST_METRIC.
+
+    Raises:
+        ValueError: it does not; the message lists the choices.
+    """
+    names, wanted = cfg.DATASETS.TEST, cfg.TEST.BEST_METRIC
+    metrics = [*SCORES, "boundary_IoU"] if cfg.TEST.BOUNDARY_IOU else SCORES
+    places = ("mean_", *(f"{name}/" for name in names))
+    if names and wanted not in {f"{place}{metric}" for place in places for metric in metrics}:
+        raise ValueError(
+            'TEST.BEST_METRIC must be "mean_<metric>" or "<data set>/<metric>", the metric one of '
+            f"{', '.join(metrics)} (boundary_IoU where TEST.BOUNDARY_IOU is True), the data set one of DATASETS.TEST: "
+            f"{', '.join(names)}; got {wanted!r}."
+        )
+
+
+def metric_value(results: Mapping[str, Mapping], name: str) -> float:
+    """Value of one metric of an evaluation; NaN if nothing was evaluated.
 
     Args:
         results: data set name -> ``{"sem_seg": {"mIoU": ...}}``.
+        name: "<data set>/<metric>", or "mean_<metric>" for the mean over the data sets.
     """
-    values = [result["sem_seg"]["mIoU"] for result in results.values() if result.get("sem_seg")]
+    dataset, _, metric = name.rpartition("/")
+    chosen = [results[dataset]] if dataset else results.values()
+    values = [result["sem_seg"][metric.removeprefix("mean_")] for result in chosen if result.get("sem_seg")]
     return sum(values) / len(values) if values else math.nan
+
+
+def mean_miou(results: Mapping[str, Mapping]) -> float:
+    """`metric_value` of "mean_mIoU"."""
+    return metric_value(results, "mean_mIoU")

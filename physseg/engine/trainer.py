@@ -25,7 +25,8 @@ from physseg.engine.hooks import (
     LRScheduler,
     StopOnSignal,
     Throughput,
-    mean_miou,
+    check_best_metric,
+    metric_value,
 )
 from physseg.engine.optimizer import build_optimizer
 from physseg.engine.random_state import preserved_random_state, restore_random_state
@@ -44,13 +45,14 @@ class Trainer(DefaultTrainer):
     replace ``build_model``, ``build_train_loader`` and ``test``.
 
     Attributes:
-        best: mean mIoU and iteration of ``model_best.pth``, or None.
+        best: metric, value and iteration of ``model_best.pth``, or None.
     """
 
     def __init__(self, cfg: CfgNode) -> None:
         # DefaultTrainer's own constructor builds loader and optimizer before it is known where training starts, and
         # wraps models on the CPU as if they were on a GPU. The rest of DefaultTrainer is used as it is.
         super(DefaultTrainer, self).__init__()
+        check_best_metric(cfg)
         cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
         self.cfg = cfg
         model = self.build_model(cfg)
@@ -140,7 +142,9 @@ class Trainer(DefaultTrainer):
             Checkpointing(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD),
             EvalHook(cfg.TEST.EVAL_PERIOD, self._evaluate) if cfg.DATASETS.TEST else None,
             # With one evaluation at the end, the best is the final one.
-            BestCheckpoint(self.checkpointer) if cfg.DATASETS.TEST and cfg.TEST.EVAL_PERIOD > 0 else None,
+            BestCheckpoint(self.checkpointer, cfg.TEST.BEST_METRIC)
+            if cfg.DATASETS.TEST and cfg.TEST.EVAL_PERIOD > 0
+            else None,
             StructurePictures.from_config(cfg) if cfg.MODEL.STRUCTURE.ENABLED else None,
             d2_hooks.PeriodicWriter(self.build_writers(), cfg.ENGINE.LOG_PERIOD) if comm.is_main_process() else None,
         ]
@@ -201,16 +205,29 @@ class Trainer(DefaultTrainer):
             name: {key: value for key, value in result.get("sem_seg", {}).items() if not key.startswith("IoU-")}
             for name, result in self._last_eval_results.items()
         }
-        return logged | {"mean_mIoU": mean_miou(self._last_eval_results)}
+        # A metric of one data set is only repeated.
+        names = ("mean_mIoU", self.cfg.TEST.BEST_METRIC)
+        return logged | {name: metric_value(self._last_eval_results, name) for name in names}
 
     def _read_best(self) -> dict | None:
-        """What is known of model_best.pth; a best that is yet to come again counts as none."""
+        """What is known of model_best.pth; a best that is yet to come again, or by another metric, counts as none."""
         best = None
         if comm.is_main_process():
             with contextlib.suppress(OSError, ValueError):
                 best = json.loads((Path(self.cfg.OUTPUT_DIR) / "best.json").read_text())
         best = comm.all_gather(best)[0]
-        return best if best and best["iteration"] < self.start_iter else None
+        if not best or best["iteration"] >= self.start_iter:
+            return None
+        metric = self.cfg.TEST.BEST_METRIC
+        if best.get("metric") != metric:
+            logger.warning(
+                "model_best.pth is the best by %s, TEST.BEST_METRIC is now %s: the two do not compare, so the next "
+                "evaluation replaces it.",
+                best.get("metric", "an unknown metric"),
+                metric,
+            )
+            return None
+        return best
 
 
 class _LateWriters(EventWriter):

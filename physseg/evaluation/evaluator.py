@@ -4,7 +4,6 @@ Letters: H W original image size, T prompts given to the model, N evaluated clas
 """
 
 import logging
-import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 
@@ -20,6 +19,7 @@ from physseg.evaluation.boundary_iou import boundary_counts, boundary_iou
 from physseg.evaluation.confusion import confusion_matrix
 from physseg.evaluation.image_counts import ImageCounts
 from physseg.evaluation.metrics import SegmentationMetrics, segmentation_metrics
+from physseg.timing import stage
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,6 @@ class SegmentationEvaluator(DatasetEvaluator):
         boundary_dilation: distance of Boundary IoU over the image diagonal; 0 leaves it out.
 
     Attributes:
-        seconds: time spent so far reading label maps ("io") and counting ("metric").
         images: the `ImageCounts` this process has counted, by file name.
     """
 
@@ -77,7 +76,6 @@ class SegmentationEvaluator(DatasetEvaluator):
         """Forget everything counted."""
         self.images: dict[str, ImageCounts] = {}
         self.skip: set[str] = set()
-        self.seconds = {"io": 0.0, "metric": 0.0}
         self.result: SegmentationMetrics | None = None
         self.boundary_result = None
         self._matrix = torch.zeros(self.num_classes, self.num_classes, dtype=torch.int64, device=self.device)
@@ -117,13 +115,11 @@ class SegmentationEvaluator(DatasetEvaluator):
                 continue
             if name not in self.label_files:
                 raise KeyError(f"{self.title}: {name} is no image of this dataset; was its loader used?")
-            begin = time.perf_counter()
-            target = torch.from_numpy(read_label_map(self.label_files[name]))
-            loaded = time.perf_counter()
-            self._add(self._count(name, self._labels(x, output), target))
+            with stage("io"):
+                target = torch.from_numpy(read_label_map(self.label_files[name]))
+            with stage("metric"):
+                self._add(self._count(name, self._labels(x, output), target))
             self.skip.add(name)
-            self.seconds["io"] += loaded - begin
-            self.seconds["metric"] += time.perf_counter() - loaded
 
     def evaluate(self) -> OrderedDict | None:
         """Put the processes' counts together and compute the metrics.

@@ -4,8 +4,8 @@ import contextlib
 import datetime
 import logging
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 
 import torch
 from detectron2.evaluation import inference_context
@@ -13,25 +13,32 @@ from detectron2.utils import comm
 from torch import nn
 
 from physseg.evaluation.evaluator import SegmentationEvaluator
+from physseg.timing import REST, Clock, collect_stages, device_clock, stage
 
 logger = logging.getLogger(__name__)
 
 
+STAGES = ("model", "resize", "metric", "io")
+"""What evaluation's time is spent on: the model up to its logits; resizing them to the output and choosing labels;
+counting; waiting for images and reading label maps."""
+
+
 @dataclass
 class Timing:
-    """Seconds of one process. ``io`` is waiting for images and reading label maps; ``model`` holds its resizing."""
+    """Images of one process and its seconds by stage: `STAGES`, and "other"."""
 
     images: int = 0
-    total: float = 0.0
-    model: float = 0.0
-    metric: float = 0.0
-    io: float = 0.0
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def total(self) -> float:
+        """Seconds in all."""
+        return sum(self.seconds.values())
 
     def shares(self) -> dict[str, float]:
-        """Fractions of the total that model, metric, I/O and the rest took."""
+        """Fractions of the total."""
         whole = max(self.total, 1e-9)
-        parts = {"model": self.model / whole, "metric": self.metric / whole, "io": self.io / whole}
-        return {**parts, "other": max(0.0, 1.0 - sum(parts.values()))}
+        return {name: self.seconds.get(name, 0.0) / whole for name in (*STAGES, REST)}
 
 
 def evaluate_dataset(
@@ -41,6 +48,7 @@ def evaluate_dataset(
     *,
     on_batch: Callable[[list[dict]], None] | None = None,
     timing: Timing | None = None,
+    clock: Clock | None = None,
     seconds_between_reports: float = 10.0,
 ) -> dict:
     """Run a model over a loader and return what `SegmentationEvaluator.evaluate` returns ({} off the main process).
@@ -53,46 +61,46 @@ def evaluate_dataset(
         loader: batches; its length is in batches.
         evaluator: counts.
         on_batch: called with the inputs of every batch once it is counted.
-        timing: filled with where the time went.
+        timing: filled with where the time went; without it nothing is timed.
+        clock: of the timing; default: one that waits for the evaluator's device.
         seconds_between_reports: of the progress line.
     """
-    timing = Timing() if timing is None else timing
     batches = len(loader)
     start = reported = time.perf_counter()
-    spent_before = dict(evaluator.seconds)
     with contextlib.ExitStack() as stack:
         if isinstance(model, nn.Module):
             stack.enter_context(inference_context(model))
         stack.enter_context(torch.no_grad())
-        waiting = start
-        for index, inputs in enumerate(loader, start=1):
-            timing.io += time.perf_counter() - waiting
+        if timing is not None:
+            stack.enter_context(collect_stages(timing.seconds, clock or device_clock(evaluator.device)))
+        for index, inputs in enumerate(_batches(loader), start=1):
             inputs = evaluator.pending(inputs)
             if inputs:
-                begin = time.perf_counter()
-                outputs = model(inputs)
-                _wait_for_device()
-                timing.model += time.perf_counter() - begin
+                with stage("model"):
+                    outputs = model(inputs)
                 evaluator.process(inputs, outputs)
-                timing.images += len(inputs)
+                if timing is not None:
+                    timing.images += len(inputs)
                 # 847 classes at full size are the largest tensors here; they go before the next prediction.
                 del outputs
                 if on_batch is not None:
                     on_batch(inputs)
-            waiting = time.perf_counter()
-            if comm.is_main_process() and (waiting - reported > seconds_between_reports or index == batches):
-                reported = waiting
-                _report(evaluator.title, index, batches, waiting - start)
-    timing.total += time.perf_counter() - start
-    timing.io += evaluator.seconds["io"] - spent_before["io"]
-    timing.metric += evaluator.seconds["metric"] - spent_before["metric"]
+            now = time.perf_counter()
+            if comm.is_main_process() and (now - reported > seconds_between_reports or index == batches):
+                reported = now
+                _report(evaluator.title, index, batches, now - start)
     return evaluator.evaluate() or {}
 
 
-def _wait_for_device() -> None:
-    # Without it the model's time would be booked on whatever first needs its result.
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+def _batches(loader: Iterable[list[dict]]) -> Iterator[list[dict]]:
+    with stage("io"):
+        batches = iter(loader)
+    while True:
+        with stage("io"):
+            inputs = next(batches, None)
+        if inputs is None:
+            return
+        yield inputs
 
 
 def _report(title: str, done: int, total: int, seconds: float) -> None:

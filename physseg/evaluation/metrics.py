@@ -15,6 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+SCORES = ("mIoU", "mIoU_old", "fwIoU", "mACC", "pACC")
+"""The names, larger being better, among those of `SegmentationMetrics.summary`."""
+
 
 @dataclass(frozen=True)
 class SegmentationMetrics:

@@ -24,7 +24,7 @@ except ImportError:  # Windows has no such module; peak memory is then not recor
 # Keys that change where and when something runs, or training alone; none of them changes a result.
 _IRRELEVANT = (
     *("MODEL.WEIGHTS", "MODEL.DEVICE", "MODEL.LOSS", "MODEL.PATCH_ALIGNMENT", "MODEL.STRUCTURE"),
-    *("TEST.EVAL_PERIOD", "TEST.SEEN_SIMILARITY", "MODEL.AGGREGATION.CLASS_CHUNK"),
+    *("TEST.EVAL_PERIOD", "TEST.BEST_METRIC", "TEST.SEEN_SIMILARITY", "MODEL.AGGREGATION.CLASS_CHUNK"),
 )
 
 

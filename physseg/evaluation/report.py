@@ -13,14 +13,14 @@ from physseg.evaluation.charts import line_chart
 from physseg.evaluation.report_classes import class_bars, html_table, score, seen_unseen_section
 from physseg.evaluation.report_gallery import Run, galleries
 from physseg.evaluation.report_style import STYLE
-from physseg.evaluation.tables import Row, columns_of, published_for
+from physseg.evaluation.tables import TIME_HEAD, Row, columns_of, published_for, time_shares
 from physseg.io import write_text_atomic
 
 __all__ = ["Run", "read_curves", "write_report"]
 
 _METRICS_NOTE = (
     "<p>mIoU_old divides by the classes present or predicted (Detectron2 0.6 and mmseg); N_gt and N_gt_or_pred are the "
-    "two class counts.</p>"
+    "two class counts. Time: the model up to its logits; resizing them and choosing labels; counting; files.</p>"
 )
 
 
@@ -110,12 +110,11 @@ def _detail_table(run: Run) -> str:
     metrics = list(dict.fromkeys(metric for r in run.results for metric in r["metrics"]))
     body = []
     for r in run.results:
-        speed, shares = r["timing"]["images_per_second"], r["timing"]["shares"]
+        speed = r["timing"]["images_per_second"]
         numbers = [score(r["metrics"].get(metric)) for metric in metrics]
-        parts = f"{shares['model']:.0%} / {shares['metric']:.1%} / {shares['io']:.0%}"
         count = str(r["protocol"]["dataset"]["images"])
-        body.append([r["title"], *numbers, count, f"{speed:.1f}" if speed else "-", parts])
-    head = ["", *metrics, "images", "images/s", "time: model / metric / I/O"]
+        body.append([r["title"], *numbers, count, f"{speed:.1f}" if speed else "-", *time_shares(r)])
+    head = ["", *metrics, "images", "images/s", *TIME_HEAD]
     return f"<h3>{html.escape(run.name)}</h3>{html_table(head, body)}"
 
 

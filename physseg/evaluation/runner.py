@@ -24,7 +24,7 @@ from physseg.data.loaders import build_test_loader
 from physseg.data.specs import find_spec
 from physseg.evaluation.evaluator import SegmentationEvaluator, build_evaluator
 from physseg.evaluation.image_counts import ImageCounts, ImageLog
-from physseg.evaluation.loop import Timing, evaluate_dataset
+from physseg.evaluation.loop import STAGES, Timing, evaluate_dataset
 from physseg.evaluation.protocol import (
     changed_entries,
     collect_protocol,
@@ -33,6 +33,7 @@ from physseg.evaluation.protocol import (
     peak_memory,
 )
 from physseg.evaluation.seen_unseen import seen_unseen
+from physseg.evaluation.tables import time_shares
 from physseg.io import atomic_write, write_json_atomic
 
 logger = logging.getLogger(__name__)
@@ -88,9 +89,9 @@ def run_benchmarks(
         else:
             logger.info("benchmark %d of %d: %s is done already", number, len(dataset_names), name)
         results.append(result)
-        logger.info(
-            "%s: mIoU %.2f (old definition %.2f)", key, result["metrics"]["mIoU"], result["metrics"]["mIoU_old"]
-        )
+        metrics = result["metrics"]
+        times = ", ".join(f"{name} {share} %" for name, share in zip(STAGES, time_shares(result), strict=True))
+        logger.info("%s: mIoU %.2f (old definition %.2f); %s", key, metrics["mIoU"], metrics["mIoU_old"], times)
     return results
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from physseg.data.specs import REAL, find_spec
+from physseg.evaluation.loop import STAGES
 from physseg.io import write_text_atomic
 
 _PAPER = "Liu et al., Physically-guided Open Vocabulary Segmentation with Weighted Patched Alignment Loss, table 4"
@@ -42,6 +43,9 @@ PUBLISHED = (
     _published("paper: with additions, row 7", f"{_PAPER}, row 7", 11.5, 20.8, 31.6, 62.1, 96.6, 82.0),
     _published("paper: with additions, row 8", f"{_PAPER}, row 8", 11.6, 20.7, 31.7, 62.2, 96.8, 82.1),
 )
+
+TIME_HEAD = tuple(f"{name} %" for name in STAGES)
+"""Titles of `time_shares`."""
 
 FORMATS = {"text": "txt", "markdown": "md", "csv": "csv", "latex": "tex", "json": "json"}
 """Format name -> file suffix."""
@@ -93,17 +97,24 @@ def render(rows: Sequence[Row], fmt: str = "text", columns: Sequence[str] | None
 
 
 def render_details(results: Sequence[Mapping], fmt: str = "text") -> str:
-    """One line per benchmark: every metric, the class counts of the two definitions, images, speed, memory."""
+    """One line per benchmark: every metric, the class counts of the two definitions, images, speed, time by stage."""
     metrics = list(dict.fromkeys(metric for r in results for metric in r["metrics"]))
     body = []
     for r in results:
         values = [r["metrics"].get(metric) for metric in metrics]
         shown = ["-" if v is None else str(v) if isinstance(v, int) else f"{v:.2f}" for v in values]
         speed = r["timing"]["images_per_second"]
-        body.append([r["title"], *shown, str(r["protocol"]["dataset"]["images"]), f"{speed:.2f}" if speed else "-"])
+        count = str(r["protocol"]["dataset"]["images"])
+        body.append([r["title"], *shown, count, f"{speed:.2f}" if speed else "-", *time_shares(r)])
     return {"text": _text, "markdown": _markdown, "latex": _latex, "csv": lambda h, b: _csv([h, *b])}[fmt](
-        ["benchmark", *metrics, "images", "images/s"], body
+        ["benchmark", *metrics, "images", "images/s", *TIME_HEAD], body
     )
+
+
+def time_shares(result: Mapping) -> list[str]:
+    """Percent of a benchmark's time that each of `STAGES` took, with one decimal."""
+    shares = result["timing"]["shares"]
+    return [f"{100 * shares[name]:.1f}" if name in shares else "-" for name in STAGES]
 
 
 def write_tables(folder: str | Path, rows: Sequence[Row]) -> list[Path]:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from physseg.modeling.cost_volume import ClassLogits
 from physseg.modeling.sliding_window import WindowPlan, merge_windows
+from physseg.timing import stage
 
 # Class maps at output size that exist at a time while labels are computed.
 RESIZE_CHUNK = 8
@@ -52,6 +53,7 @@ def labels_by_chunks(probabilities: Callable[[slice], Tensor], classes: Tensor) 
     return labels, best
 
 
+@stage("resize")
 def whole_prediction(
     logits: ClassLogits, size: tuple[int, int], used: tuple[float, float], labels_only: bool
 ) -> dict[str, Tensor]:
@@ -71,6 +73,7 @@ def whole_prediction(
     return {"labels": labels, "scores": scores}
 
 
+@stage("resize")
 def windows_prediction(
     parts: Sequence[ClassLogits], plan: WindowPlan, size: tuple[int, int], labels_only: bool
 ) -> dict[str, Tensor]:

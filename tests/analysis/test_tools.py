@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import category_similarity as similarity_tool
 import numpy as np
@@ -7,6 +8,7 @@ import oracle_study as oracle_tool
 import pytest
 import torch
 
+from physseg.config import load_config
 from physseg.data.specs import TOY
 from physseg.modeling.clip_weights import create_clip
 from physseg.toy_world.clip import register_toy_clip
@@ -30,16 +32,55 @@ def test_similarity_of_the_toy_vocabularies(tmp_path, capsys):
         (["--benchmarks", "nowhere"], "no data set 'nowhere'"),
         (["--training", "nowhere"], "vocabulary 'nowhere' is neither"),
         (["MODEL.CLIP.PRETRAINED", "gone.pt"], "no file gone.pt"),
+        (["DATASETS.TRAIN", "()"], "DATASETS.TRAIN is empty"),
+        (["--training", "empty.txt"], "vocabulary file empty.txt is empty"),
+        (["--benchmarks", "toy_pas20", "--output", "empty.txt/out.json"], "error: [Errno"),
     ],
 )
-def test_similarity_bad_input(options, message, capsys):
-    assert similarity_tool.main(["--config-file", CONFIG, *options]) == 1
+def test_similarity_bad_input(options, message, tmp_path, monkeypatch, capsys):
+    config = str(Path(CONFIG).absolute())
+    (tmp_path / "empty.txt").touch()
+    monkeypatch.chdir(tmp_path)
+    assert similarity_tool.main(["--config-file", config, *options]) == 1
     assert message in capsys.readouterr().err
 
 
-def test_oracle_bad_benchmark(capsys):
-    assert oracle_tool.main(["--config-file", CONFIG, "--benchmark", "nowhere"]) == 1
-    assert "no data set 'nowhere'" in capsys.readouterr().err
+def test_similarity_to_ones_own_training_data(tmp_path, capsys):
+    (tmp_path / "images").mkdir()
+    entry = (
+        f"name: mine_train\nimages: {tmp_path / 'images'}\nlabels: {tmp_path / 'images'}\nclasses: [red plain disc]\n"
+    )
+    (tmp_path / "mine.yaml").write_text(entry)
+    own = ["DATASETS.CUSTOM", f"['{tmp_path / 'mine.yaml'}']", "DATASETS.TRAIN", "['mine_train']"]
+    assert similarity_tool.main(["--config-file", CONFIG, "--benchmarks", "toy_pas20", *own]) == 0
+    assert "1 training classes" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--benchmark", "nowhere"], "no data set 'nowhere'"),
+        (["--benchmark", "toy_a150", "--weights", "gone.pth"], "Weights not found: gone.pth"),
+        (["--benchmark", "toy_a150", "MODEL.WEIGHTS", "gone.pth"], "Weights not found: gone.pth"),
+        (["--benchmark", "toy_a150"], "python datasets/prepare_ade20k_150.py --toy"),
+    ],
+)
+def test_oracle_bad_input(options, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    assert oracle_tool.main(["--config-file", CONFIG, *options]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_crops_are_classified_in_parts_as_at_once(monkeypatch):
+    cfg = load_config(CONFIG, ["MODEL.DEVICE", "cpu", "MODEL.CLIP.PRETRAINED", ""])
+    torch.manual_seed(0)
+    classify = oracle_tool.plain_clip_classifier(
+        cfg, [f"{colour} disc" for colour in ("red", "green", "blue", "white")]
+    )
+    crops = list(np.random.default_rng(0).integers(0, 256, (5, 9, 9, 3), dtype=np.uint8))
+    expected = classify(crops)
+    monkeypatch.setattr(oracle_tool, "CROPS_AT_ONCE", 2)
+    assert classify(crops).tolist() == expected.tolist()
 
 
 def test_plain_embedding_is_open_clips():

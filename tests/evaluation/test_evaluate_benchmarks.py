@@ -58,6 +58,16 @@ def test_overrides_after_the_list_of_benchmarks():
     assert tool.parse(["--config-file", "f", "SEED", "1"]).opts == ["SEED", "1"]
 
 
+def test_ones_own_data_by_name(run_tool, cfg, benchmarks, tmp_path):
+    folders = {"images": str(tmp_path / "images"), "labels": str(tmp_path / "labels")}
+    cfg.DATASETS.CUSTOM = [{"name": "physseg_test_mine", **folders, "classes": ["sky", "grass", "cow"]}]
+    assert run_tool("physseg_test_mine", "--weights", "model_0.pth") == 0
+    records = [
+        json.loads((tmp_path / "out" / f"{name}.json").read_text()) for name in ("physseg_test_mine", benchmarks[0])
+    ]
+    assert records[0]["metrics"] == records[1]["metrics"]
+
+
 def test_unknown_benchmark(capsys):
     assert tool.main(["--config-file", "", "--benchmarks", "a151"]) == 1
     assert "no benchmark 'a151'; expected a847, pc459" in capsys.readouterr().err

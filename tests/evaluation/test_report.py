@@ -66,6 +66,8 @@ def test_report_is_one_file_with_everything_in_it(model, cfg, benchmarks, tmp_pa
         assert f"<h2>{part}</h2>" in text
     assert text.count("<svg") == 1 + len(benchmarks)
     assert text.count("<div") == text.count("</div>")
+    for stage, share in results[1]["timing"]["shares"].items():
+        assert stage == "other" or (f"<th>{stage} %</th>" in text and f"<td>{100 * share:.1f}</td>" in text)
 
 
 @pytest.mark.parametrize("part", ["Training", "Pictures"])

@@ -37,6 +37,7 @@ def test_the_record_says_how_the_number_came_about(model, cfg, benchmarks, tmp_p
     assert "SLIDING_WINDOW: true" in protocol["config"]
     assert {"detectron2", "torch"} <= protocol["versions"].keys()
     assert record["peak_memory"]["host_mib"] > 0
+    assert record["timing"]["shares"].keys() == {"model", "resize", "metric", "io", "other"}
     assert sum(record["timing"]["shares"].values()) == pytest.approx(1.0)
     # "grass, lawn" is seen by name; the folded background of PAS-20b belongs to neither group.
     assert record["seen_unseen"]["by_name"]["flags"] == [False, True, False]
@@ -100,7 +101,10 @@ def test_progress_of_other_weights_is_not_taken_up(model, cfg, benchmarks, tmp_p
     assert "is of another run or empty: starting over" in caplog.text
 
 
-@pytest.mark.parametrize(("key", "value", "changes"), [("TEST.SLIDING_WINDOW", True, 5), ("OUTPUT_DIR", "x", 0)])
+@pytest.mark.parametrize(
+    ("key", "value", "changes"),
+    [("TEST.SLIDING_WINDOW", True, 5), ("OUTPUT_DIR", "x", 0), ("TEST.BEST_METRIC", "mean_fwIoU", 0)],
+)
 def test_only_what_decides_the_result_starts_over(model, cfg, benchmarks, tmp_path, key, value, changes):
     run_benchmarks(model, cfg, benchmarks[:1], tmp_path)
     model.seen = []

@@ -4,7 +4,16 @@ import json
 
 import pytest
 
-from physseg.evaluation.tables import PUBLISHED, Row, columns_of, published_for, render, render_details, write_tables
+from physseg.evaluation.tables import (
+    PUBLISHED,
+    Row,
+    columns_of,
+    published_for,
+    render,
+    render_details,
+    time_shares,
+    write_tables,
+)
 
 ROWS = [Row("ours & theirs", {"pas20": 94.567, "a847": 12.0}), Row("other", {"a150": 31.8, "my_set": 1.0}, "a paper")]
 
@@ -70,7 +79,17 @@ def test_details():
     record = {
         "title": "A-847",
         "metrics": {"mIoU": 12.345, "N_gt": 840},
-        "timing": {"images_per_second": 3.21},
+        "timing": {
+            "images_per_second": 3.21,
+            "shares": {"model": 0.8, "resize": 0.12345, "metric": 0.004, "io": 0.05, "other": 0.02255},
+        },
         "protocol": {"dataset": {"images": 2000}},
     }
-    assert render_details([record]).splitlines()[2].split() == ["A-847", "12.35", "840", "2000", "3.21"]
+    head, _, line = render_details([record]).splitlines()
+    assert head.split("images/s")[1].split("  ")[1:] == ["model %", "resize %", "metric %", "io %"]
+    assert line.split() == ["A-847", "12.35", "840", "2000", "3.21", "80.0", "12.3", "0.4", "5.0"]
+
+
+def test_a_result_of_an_earlier_version_may_lack_a_stage():
+    record = {"timing": {"shares": {"model": 0.9, "metric": 0.0, "io": 0.1, "other": 0.0}}}
+    assert time_shares(record) == ["90.0", "-", "0.0", "10.0"]
