@@ -42,8 +42,7 @@ def main() -> None:
     parser.add_argument("--json")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        make_images(Path(folder), args.images)
-        cfg = config(folder, args)
+        cfg = config(made_up_data(Path(folder), args.images), args)
         rates = [measure(cfg, args.crops) for _ in range(args.repeats)]
         result = {
             "workers": args.workers,
@@ -80,17 +79,17 @@ def make_images(folder: Path, count: int) -> None:
         Image.fromarray(regions).save(folder / "labels" / f"{index:04d}.png")
 
 
-def config(folder: str, args: argparse.Namespace):
-    """The default recipe on these images."""
+def made_up_data(folder: Path, count: int) -> list:
+    """Make images in a folder and return the overrides that train on them."""
+    make_images(folder, count)
     entry = {"name": NAME, "images": f"{folder}/images", "labels": f"{folder}/labels", "classes": "coco_stuff"}
-    options = {
-        "DATASETS.CUSTOM": [entry],
-        "DATASETS.TRAIN": (NAME,),
-        "DATALOADER.NUM_WORKERS": args.workers,
-        "MODEL.STRUCTURE.ENABLED": bool(args.sources),
-        "MODEL.STRUCTURE.SOURCES": args.sources or ["canny"],
-    }
-    return load_config(None, [part for option in options.items() for part in option])
+    return ["DATASETS.CUSTOM", [entry], "DATASETS.TRAIN", (NAME,)]
+
+
+def config(data: list, args: argparse.Namespace):
+    """The default recipe on these images."""
+    opts = ["DATALOADER.NUM_WORKERS", args.workers, "MODEL.STRUCTURE.ENABLED", bool(args.sources)]
+    return load_config(None, [*data, *opts, "MODEL.STRUCTURE.SOURCES", args.sources or ["canny"]])
 
 
 def measure(cfg, crops: int) -> float:

@@ -16,6 +16,7 @@ from physseg.engine.ema import WeightEMA
 from physseg.engine.optimizer import clip_gradients
 from physseg.engine.precision import autocast, build_grad_scaler
 from physseg.engine.random_state import preserved_random_state
+from physseg.timing import stage
 
 
 class NonFiniteLossError(FloatingPointError):
@@ -104,15 +105,22 @@ class TrainStep(TrainerBase):
         """
         began = time.perf_counter()
         # The loader's random numbers come from sample positions; what it draws besides must not shift the model's.
-        with preserved_random_state(cuda=False):
+        with preserved_random_state(cuda=False), stage("data"):
             batch = next(self._batches)
         data_time = time.perf_counter() - began
 
-        self.optimizer.zero_grad()
-        losses = self._forward_backward(batch)
-        values = torch.stack([value.float() for value in losses.values()]).tolist()
+        with stage("model"):
+            self.optimizer.zero_grad()
+            losses = self._forward_backward(batch)
+            values = torch.stack([value.float() for value in losses.values()]).tolist()
         self._agree(dict(zip(losses, values, strict=True)), data_time)
 
+        with stage("update"):
+            norm = self._update()
+        get_event_storage().put_scalar("grad_norm", norm.item())
+
+    def _update(self) -> Tensor:
+        """Clip the gradients, step, and return their norm before."""
         self.grad_scaler.unscale_(self.optimizer)
         norm = clip_gradients(self.parameters, self.options.clip_type, self.options.clip_value, self.options.norm_type)
         # fp16 gradients overflow now and then: the scaler then skips the step and lowers its scale.
@@ -124,7 +132,7 @@ class TrainStep(TrainerBase):
         self.grad_scaler.update()
         if self.ema is not None:
             self.ema.update(_unwrapped(self.model))
-        get_event_storage().put_scalar("grad_norm", norm.item())
+        return norm
 
     def _forward_backward(self, batch: Sequence[dict]) -> dict[str, Tensor]:
         """Accumulate gradients over the parts of the batch and return the losses averaged over them."""
