@@ -329,7 +329,7 @@ def _add_engine(cfg: CN) -> None:
     cfg.ENGINE = CN()
     # Only deterministic algorithms, where PyTorch has one; it warns where it has none. Slower on GPU.
     cfg.ENGINE.DETERMINISTIC = False
-    # torch.compile the model: pays off on long runs with a fixed number of classes.
+    # torch.compile the hot path, in training and at test: minutes at the start, and a C++ compiler is needed.
     cfg.ENGINE.COMPILE = False
     # Convolution weights in channels-last order: faster with AMP on recent GPUs.
     cfg.ENGINE.CHANNELS_LAST = False

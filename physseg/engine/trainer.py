@@ -60,8 +60,6 @@ class Trainer(DefaultTrainer):
             model = model.to(memory_format=torch.channels_last)
         optimizer = self.build_optimizer(cfg, model)
         self.ema = WeightEMA(model, cfg.SOLVER.EMA.DECAY) if cfg.SOLVER.EMA.ENABLED else None
-        if cfg.ENGINE.COMPILE:
-            model.compile()
         self._trainer = TrainStep(_distributed(model), optimizer, StepOptions.from_config(cfg), self.ema)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         states = {"trainer": weakref.proxy(self)} | ({"ema": self.ema} if self.ema is not None else {})

@@ -6,6 +6,8 @@ guidance half, equal for all classes of an image (or all positions of a class), 
 B images, T classes, P prompt templates, N = H * W positions, C channels, G guidance channels, L tokens of a window.
 """
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -105,6 +107,12 @@ class ClassAggregation(nn.Module):
         # Which pairs of channels belong to one head.
         same_head = torch.block_diag(*[torch.ones(dim // heads, dim // heads)] * heads)
         self.register_buffer("same_head", same_head, persistent=False)
+        # Takes the module as an argument, so that a copy of the module uses its own weights.
+        self._run_slice = ClassAggregation._attend
+
+    def compile(self, **options) -> None:
+        """Compile the work on a slice of positions; the loop over slices stays outside."""
+        self._run_slice = torch.compile(ClassAggregation._attend, **options)
 
     def forward(self, x: Tensor, guidance: Tensor, grid: int, pooling: tuple[int, int], chunk: int) -> Tensor:
         """(B, T, N, C) -> (B, T, N, C).
@@ -122,10 +130,10 @@ class ClassAggregation(nn.Module):
         pad_keys, pad_values = self._padding_sums(max(self.max_classes - t, 0))
         args = (terms_q, terms_k, pad_keys, pad_values)
         if tuple(pooling) == (1, 1):
-            return map_chunks(self._attend_and_add, x, 2, chunk, *args)
+            return map_chunks(partial(self._run_slice, self, True), x, 2, chunk, *args)
         rows, columns = pooling
         pooled = x.view(b, t, grid // rows, rows, grid // columns, columns, c).mean((3, 5))
-        pooled = map_chunks(self._attend, pooled.flatten(2, 3), 2, chunk, *args)
+        pooled = map_chunks(partial(self._run_slice, self, False), pooled.flatten(2, 3), 2, chunk, *args)
         # Tokens of a grid are a channels_last image: no copy is needed around the interpolation.
         image = pooled.view(b * t, grid // rows, grid // columns, c).permute(0, 3, 1, 2)
         image = F.interpolate(image, size=(grid, grid), mode="bilinear", align_corners=True)
@@ -141,12 +149,11 @@ class ClassAggregation(nn.Module):
         key, value = key.to(dtype), self.v(y).to(dtype)
         return count * key, count * torch.outer(key, value) * self.same_head
 
-    def _attend_and_add(self, x: Tensor, *args: Tensor) -> Tensor:
-        return x + self._attend(x, *args)
-
-    def _attend(self, x: Tensor, terms_q: Tensor, terms_k: Tensor, pad_keys: Tensor, pad_values: Tensor) -> Tensor:
+    def _attend(
+        self, add_input: bool, x: Tensor, terms_q: Tensor, terms_k: Tensor, pad_keys: Tensor, pad_values: Tensor
+    ) -> Tensor:
         """Attention and MLP with their residuals at a slice of positions: (B, T, n, C) -> (B, T, n, C)."""
-        c = x.shape[-1]
+        c, tokens = x.shape[-1], x
         y = self.norm1(x)
         q = _feature_map(F.linear(y, self.q.weight[:, :c]).add_(terms_q))
         k = _feature_map(F.linear(y, self.k.weight[:, :c]).add_(terms_k))
@@ -159,7 +166,8 @@ class ClassAggregation(nn.Module):
         # The sum over a head's channels, spread to them again: (B, n, T, C) @ (C, C).
         norm = (q * keys.unsqueeze(2).to(q.dtype)) @ self.same_head.to(q.dtype) + 1e-6
         x = x + (q @ key_values / norm).transpose(1, 2)
-        return x + self.fc2(F.relu_(self.fc1(self.norm2(x))))
+        x = x + self.fc2(F.relu_(self.fc1(self.norm2(x))))
+        return tokens + x if add_input else x
 
 
 class AggregationLayer(nn.Module):
@@ -210,6 +218,12 @@ class CostAggregation(nn.Module):
         self.layers = nn.ModuleList(
             AggregationLayer(dim, guidance_dim, heads, grid, window, max_classes) for _ in range(layers)
         )
+
+    def compile(self, **options) -> None:
+        """Compile the work on slices."""
+        for layer in self.layers:
+            layer.spatial.compile(**options)
+            layer.classes.compile(**options)
 
     def forward(
         self, cost: Tensor, image: Tensor, text: Tensor, pooling: tuple[int, int], class_chunk: int, position_chunk: int

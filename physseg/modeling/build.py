@@ -79,6 +79,7 @@ def parts_from_config(cfg: CfgNode) -> dict[str, Any]:
         **_superpoint(cfg),
         "patch_alignment": PatchAlignmentLoss(cfg, clip.embed_dim, clip.embed_dim) if alignment.ENABLED else None,
         "alignment_weight": alignment.WEIGHT,
+        "compiled": cfg.ENGINE.COMPILE,
     }
 
 

@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from physseg.modeling.clip_weights import create_clip, text_tower
 from physseg.modeling.finetune import set_trainable
-from physseg.text.packed import build_prefix_tree, encode_packed
+from physseg.text.packed import build_prefix_tree, encode_packed, text_block
 from physseg.text.prompts import resolve_templates, synonyms
 
 # Prompts encoded at a time when no gradient is wanted: bounds memory for large vocabularies and many templates.
@@ -84,6 +84,12 @@ class ClipEncoder(nn.Module):
         self.synonym_policy = synonym_policy
         self.tokenizer = get_tokenizer(name, context_length=text_tower(self.model).positional_embedding.shape[0])
         self.recompute = recompute
+        self._run_block, self._run_text_block = _block, text_block
+
+    def compile(self, **options) -> None:
+        """Compile one image block and one text block: the others have the same code."""
+        self._run_block = torch.compile(_block, **options)
+        self._run_text_block = torch.compile(text_block, **options)
 
     def forward(self, images: Tensor) -> ImageFeatures:
         """Dense CLIP features (METHOD: value-only last block plus the CLS token as residual).
@@ -102,7 +108,7 @@ class ClipEncoder(nn.Module):
         *blocks, last = visual.transformer.resblocks
         for index, block in enumerate(blocks):
             recompute = self.recompute and torch.is_grad_enabled()
-            x = checkpoint(_block, block, x, use_reentrant=False) if recompute else _block(block, x)
+            x = checkpoint(self._run_block, block, x, use_reentrant=False) if recompute else self._run_block(block, x)
             if index in self.levels:
                 kept[index] = self._to_map(x)
         x = _dense_block(last, x)
@@ -121,9 +127,12 @@ class ClipEncoder(nn.Module):
         prompts = [t.format(word) for group in words for word in group for t in self.templates]
         tokens = self.tokenizer(prompts)
         text = text_tower(self.model)
-        chunk = len(tokens) if torch.is_grad_enabled() and self.text_trains else PROMPT_CHUNK
+        trains = torch.is_grad_enabled() and self.text_trains
+        chunk = len(tokens) if trains else PROMPT_CHUNK
+        # Once per vocabulary is too seldom to compile for.
+        run_block = self._run_text_block if trains else text_block
         trees = (build_prefix_tree(part).to(self.device) for part in tokens.split(chunk))
-        features = torch.cat([F.normalize(encode_packed(text, tree), dim=-1) for tree in trees])
+        features = torch.cat([F.normalize(encode_packed(text, tree, run_block), dim=-1) for tree in trees])
         features = features.view(-1, len(self.templates), self.embed_dim)
         if self.synonym_policy == "average":
             parts = features.split([len(group) for group in words])

@@ -55,6 +55,7 @@ class PhysSeg(nn.Module):
         superpoint: makes the "superpoint" channel of the pseudo ground truth, number `superpoint_channel`, on the
             model's device; None where that source is not asked for or read from files.
         structure_weight, alignment_weight: lambda_p and lambda_sac of eq. 4.
+        compiled: call `compile`.
     """
 
     @configurable
@@ -82,6 +83,7 @@ class PhysSeg(nn.Module):
         superpoint_channel: int | None = None,
         patch_alignment: PatchAlignmentLoss | None = None,
         alignment_weight: float = 1.0,
+        compiled: bool = False,
     ):
         super().__init__()
         if ignored_pixels not in IGNORED_PIXELS:
@@ -106,6 +108,8 @@ class PhysSeg(nn.Module):
         self.text_cache = TextCache()
         for name, values in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
             self.register_buffer(name, torch.tensor(values).view(-1, 1, 1), persistent=False)
+        if compiled:
+            self.compile()
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -114,6 +118,20 @@ class PhysSeg(nn.Module):
     @property
     def device(self) -> torch.device:
         return self.pixel_mean.device
+
+    def compile(self, **options) -> None:
+        """Compile the hot path with `torch.compile`, each part as one graph; what reads dicts stays as it is.
+
+        A part is compiled when it is first called, and once or twice more for other numbers of classes, apart in
+        training and at test. Names of parameters stay.
+
+        Args:
+            options: of `torch.compile`; `fullgraph` is True, so that a graph break is an error.
+        """
+        # Beyond the limit torch raises. Shapes, layouts, training and test come to about ten variants of a part.
+        torch._dynamo.config.cache_size_limit = max(torch._dynamo.config.cache_size_limit, 64)
+        for part in (self.clip, self.aggregation, self.decoder):
+            part.compile(**{"fullgraph": True} | options)
 
     def train(self, mode: bool = True) -> "PhysSeg":
         """Switch between training and evaluation; training drops the text features that evaluation keeps."""

@@ -7,6 +7,7 @@ block's queries, output and MLP are needed at EOT only. All three are exact.
 N prompts, L tokens of the longest one, M distinct prefixes (nodes of the prefix tree), C channels.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -58,13 +59,20 @@ def build_prefix_tree(tokens: Tensor) -> PrefixTree:
     return PrefixTree(*(torch.tensor(t) for t in (ids, positions, paths, rows, leaves)))
 
 
-def encode_packed(text: nn.Module, tree: PrefixTree) -> Tensor:
+def text_block(block: nn.Module, x: Tensor, tree: PrefixTree) -> Tensor:
+    """One transformer block on every node: (M, C) -> (M, C)."""
+    x = x + block.ls_1(_attend(block.attn, block.ln_1(x), tree))
+    return x + block.ls_2(block.mlp(block.ln_2(x)))
+
+
+def encode_packed(text: nn.Module, tree: PrefixTree, run_block: Callable[..., Tensor] = text_block) -> Tensor:
     """CLIP text features of the prompts of a prefix tree.
 
     Args:
         text: an open_clip text tower (token_embedding, positional_embedding, transformer, ln_final, text_projection)
             whose attention is `SplitAttention`.
         tree: on the tower's device.
+        run_block: `text_block`, or that compiled.
 
     Returns:
         (N, E), not normalised.
@@ -72,8 +80,7 @@ def encode_packed(text: nn.Module, tree: PrefixTree) -> Tensor:
     x = text.token_embedding(tree.tokens) + text.positional_embedding[tree.positions]
     *blocks, last = text.transformer.resblocks
     for block in blocks:
-        x = x + block.ls_1(_attend(block.attn, block.ln_1(x), tree))
-        x = x + block.ls_2(block.mlp(block.ln_2(x)))
+        x = run_block(block, x, tree)
     x = x[tree.ends] + last.ls_1(_attend_ends(last.attn, last.ln_1(x), tree))
     x = x + last.ls_2(last.mlp(last.ln_2(x)))
     x = text.ln_final(x)
