@@ -28,18 +28,17 @@ STAGES = ("data", "model", "update", REST)
 
 
 class _Collect(HookBase):
-    """Collects from the iteration `first` on: what is before it warms up."""
+    """Collects over the iterations from `first` to before `last`: warming up and the final checkpoint stay outside."""
 
-    def __init__(self, first: int, seconds: dict[str, float], device: str) -> None:
-        self._first, self._seconds, self._device = first, seconds, device
+    def __init__(self, first: int, last: int, seconds: dict[str, float], device: str) -> None:
+        self._first, self._last = first, last
+        self._collector = collect_stages(seconds, device_clock(device))
 
     def before_step(self) -> None:
         if self.trainer.iter == self._first:
-            self._collector = collect_stages(self._seconds, device_clock(self._device))
             self._collector.__enter__()
-
-    def after_train(self) -> None:
-        self._collector.__exit__(None, None, None)
+        elif self.trainer.iter == self._last:
+            self._collector.__exit__(None, None, None)
 
 
 def main() -> None:
@@ -54,7 +53,8 @@ def main() -> None:
     logging.getLogger("detectron2").setLevel(logging.WARNING)
     keep_freed_memory()
     with tempfile.TemporaryDirectory() as folder:
-        opts = ["SOLVER.MAX_ITER", args.warm_up + args.iterations, "DATASETS.TEST", "()"]
+        last = args.warm_up + args.iterations
+        opts = ["SOLVER.MAX_ITER", last + 1, "DATASETS.TEST", "()"]
         opts += ["SOLVER.CHECKPOINT_PERIOD", 10**9]
         if args.made_up_images:
             opts += ["MODEL.CLIP.PRETRAINED", "", *made_up_data(Path(folder), 64)]
@@ -62,7 +62,7 @@ def main() -> None:
         register_custom(cfg)
         seconds: dict[str, float] = {}
         trainer = Trainer(cfg)
-        trainer.register_hooks([_Collect(args.warm_up, seconds, cfg.MODEL.DEVICE)])
+        trainer.register_hooks([_Collect(args.warm_up, last, seconds, cfg.MODEL.DEVICE)])
         trainer.train()
     total = sum(seconds.values())
     print(f"{args.iterations} iterations, {total / args.iterations:.3f} s each")
