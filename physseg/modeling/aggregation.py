@@ -265,9 +265,9 @@ def _windows(rows: Tensor, window: int) -> Tensor:
     return rows.view(side, window, side, window).transpose(1, 2).flatten()
 
 
-def shift_mask(grid: int, window: int, shift: int) -> Tensor:
-    """(windows, 1, L, L): `_MASKED` between tokens that the cyclic shift brought together, else 0."""
+def shift_mask(grid: int, window: int, shift: int, value: float = _MASKED) -> Tensor:
+    """(windows, 1, L, L): `value` between tokens that the cyclic shift brought together, else 0."""
     # After the shift, rows (and columns) beyond grid - shift came from the other side.
     side = (torch.arange(grid) >= grid - shift).long()
     region = _windows(2 * side[:, None] + side[None], window).view(-1, window * window)
-    return (region[:, None, :, None] != region[:, None, None, :]) * _MASKED
+    return (region[:, None, :, None] != region[:, None, None, :]) * value

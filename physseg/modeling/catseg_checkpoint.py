@@ -77,7 +77,7 @@ def back_to_catseg(state_dict: Mapping[str, Tensor]) -> Conversion:
 
 def _window_mask(dtype: torch.dtype) -> Tensor:
     """(4, 144, 144): 0 or -100, as published. Adding 0 turns -0 into 0."""
-    return (shift_mask(GRID, WINDOW, WINDOW // 2).squeeze(1) + 0.0).to(dtype)
+    return (shift_mask(GRID, WINDOW, WINDOW // 2, -100.0).squeeze(1) + 0.0).to(dtype)
 
 
 def _sizes(state_dict: Mapping[str, Tensor]) -> Sizes:

@@ -44,8 +44,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         body = data[start:]
         if self.path == "/broken" and not start:
             body = body[: len(body) // 3]
-        self.wfile.write(body)
+        # First: the client may look as soon as it has the last byte.
         self.server.sent.append(len(body))
+        self.wfile.write(body)
 
     def log_message(self, *_):
         pass
