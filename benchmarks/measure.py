@@ -5,7 +5,6 @@ import gc
 import os
 import resource
 import sys
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -15,12 +14,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
 
+from physseg.timing import device_clock
+
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-def synchronise(device: str) -> None:
-    if device != "cpu":
-        torch.cuda.synchronize()
 
 
 def peak_megabytes(function: Callable[[], Any], device: str) -> float:
@@ -86,12 +82,10 @@ def gemm_rate(device: str, dtype: torch.dtype, quick: bool = False) -> float:
     """GFLOP per second of one large square product, the best of several."""
     side = 8192 if device != "cpu" else 512 if quick else 2048
     a = torch.randn(side, side, device=device, dtype=dtype)
-    times = []
+    clock, times = device_clock(device), []
     for _ in range(4 if quick else 11):
-        synchronise(device)
-        start = time.perf_counter()
+        start = clock()
         a @ a
-        synchronise(device)
-        times.append(time.perf_counter() - start)
+        times.append(clock() - start)
     best = min(times)
     return 2 * side**3 / best / 1e9

@@ -5,16 +5,16 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from statistics import median
 from typing import Any
 
 import torch
 from cases import Case, build_model, build_plain, fast_function, plain_function, stage_clocks
-from measure import DTYPES, gemm_rate, gigaflop, peak_megabytes, synchronise
+from measure import DTYPES, gemm_rate, gigaflop, peak_megabytes
 
 from physseg.memory import keep_freed_memory
+from physseg.timing import device_clock
 
 
 class WorkerFailed(RuntimeError):
@@ -81,6 +81,8 @@ def serve(request: argparse.Namespace) -> None:
     else:
         run = plain_function(case, build_plain(case, model, device), model.clip.tokenizer, device)
 
+    clock = device_clock(device)
+
     def autocast(enabled: bool) -> torch.autocast:
         return torch.autocast(torch.device(device).type, DTYPES[request.dtype], enabled=enabled)
 
@@ -90,9 +92,9 @@ def serve(request: argparse.Namespace) -> None:
         return (run() - exact).abs().max().item()
 
     def seconds() -> float:
-        start = clock(device)
+        start = clock()
         run()
-        return clock(device) - start
+        return clock() - start
 
     known: dict[str, Callable[..., Any]] = {
         "megabytes": lambda: peak_megabytes(run, device),
@@ -109,18 +111,13 @@ def serve(request: argparse.Namespace) -> None:
             print(json.dumps(known[what](*args)), file=answers, flush=True)
 
 
-def clock(device: str) -> float:
-    """Now, after the device has done everything asked of it."""
-    synchronise(device)
-    return time.perf_counter()
-
-
 def stages(model: torch.nn.Module, run: Callable[[], Any], device: str) -> dict[str, float]:
     """Seconds in each stage of one run; the rest is cost volume, resizing and argmax."""
-    start = clock(device)
-    with stage_clocks(model, lambda: clock(device)) as spent:
+    clock = device_clock(device)
+    start = clock()
+    with stage_clocks(model, clock) as spent:
         run()
-    return spent | {"rest": clock(device) - start - sum(spent.values())}
+    return spent | {"rest": clock() - start - sum(spent.values())}
 
 
 if __name__ == "__main__":
