@@ -94,6 +94,10 @@ def _child(main: Callable[..., Any], args: tuple) -> None:
 def _run_in_group(main: Callable[..., Any], args: tuple) -> None:
     main(*args)
     comm.synchronize()
+    # Detectron2 keeps the groups in globals. One that outlives this line ends with the interpreter, and then its
+    # threads may still want the interpreter's lock: the process would be aborted after all its work was done.
+    comm._get_global_gloo_group.cache_clear()
+    comm._LOCAL_PROCESS_GROUP = None
     dist.destroy_process_group()
 
 

@@ -1,5 +1,6 @@
 """Two processes on the CPU against one, by our launcher and by torchrun, through the real command line."""
 
+import functools
 import json
 import multiprocessing
 import os
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from detectron2.utils import comm
 
 from physseg.engine import main
 from physseg.engine.launch import _free_port, launch
@@ -23,18 +25,22 @@ def command_line(folder, *opts, options=()):
     return [*options, *fake_opts(), "OUTPUT_DIR", str(folder), *opts]
 
 
-def run_rank(rank, port, words):
+def run_rank(rank, port, function):
     # What torchrun sets for each process.
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    sys.exit(main(words, trainer=FakeTrainer))
+    sys.exit(function())
 
 
 def run_under_torchrun(words):
     """Run the command line in two processes as torchrun does; return their exit codes."""
+    return run_two(functools.partial(main, words, trainer=FakeTrainer))
+
+
+def run_two(function):
     port = _free_port()
     context = multiprocessing.get_context("fork")
-    processes = [context.Process(target=run_rank, args=(rank, port, words)) for rank in range(2)]
+    processes = [context.Process(target=run_rank, args=(rank, port, function)) for rank in range(2)]
     for process in processes:
         process.start()
     for process in processes:
@@ -65,6 +71,16 @@ def test_two_processes_resume_to_the_same_bits(tmp_path):
 def test_nan_in_one_process_ends_both(tmp_path, monkeypatch):
     monkeypatch.setenv("FAKE_NAN_AT", "3")
     assert run_under_torchrun(command_line(tmp_path)) == [1, 1]
+
+
+def groups_left():
+    """How many of Detectron2's process groups outlive a launch that used them."""
+    launch(lambda: comm.all_gather(comm.get_local_rank()), device="cpu")
+    return comm._get_global_gloo_group.cache_info().currsize + (comm._LOCAL_PROCESS_GROUP is not None)
+
+
+def test_no_process_group_outlives_the_launch():
+    assert run_two(groups_left) == [0, 0]
 
 
 def launch_forked(words):

@@ -1,22 +1,18 @@
 import json
-import socket
 
 import numpy as np
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
+from detectron2.utils import comm
 from PIL import Image
 
+from physseg.engine.launch import launch
 from physseg.evaluation import SegmentationEvaluator
 
 NAMES = ["sky", "grass", "cow"]
 
 
-def run(rank, world_size, port, folder):
-    torch.set_num_threads(1)
-    if world_size > 1:
-        address = f"tcp://127.0.0.1:{port}"
-        dist.init_process_group("gloo", init_method=address, rank=rank, world_size=world_size)
+def run(folder):
+    rank, world_size = comm.get_rank(), comm.get_world_size()
     names = [f"{i}.jpg" for i in range(5)]
     files = {name: f"{folder}/{name[0]}.png" for name in names}
     evaluator = SegmentationEvaluator("toy", NAMES, 255, files, boundary_dilation=0.02)
@@ -31,18 +27,13 @@ def run(rank, world_size, port, folder):
             json.dump(result, file)
     else:
         assert result is None
-    if world_size > 1:
-        dist.destroy_process_group()
 
 
 def test_two_processes_give_the_numbers_of_one(tmp_path):
     rng = np.random.default_rng(0)
     for i in range(5):
         Image.fromarray(rng.integers(0, 3, (9, 11)).astype(np.uint8)).save(tmp_path / f"{i}.png")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    run(0, 1, port, str(tmp_path))
-    mp.start_processes(run, (2, port, str(tmp_path)), nprocs=2, start_method="spawn")
+    for processes in (1, 2):
+        launch(run, processes, device="cpu", args=(str(tmp_path),))
     one, two = (json.loads((tmp_path / f"result{n}.json").read_text()) for n in (1, 2))
     assert one == two
