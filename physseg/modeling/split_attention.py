@@ -34,21 +34,18 @@ class SplitAttention(nn.Module):
         split.out_proj = packed.out_proj
         return split
 
-    def project(self, x: Tensor, which: str = "qkv") -> Tensor:
-        """(..., C) -> (..., len(which) * C): the projections named by the letters of `which`, in one product."""
+    def project(self, x: Tensor, which: str = "qkv") -> tuple[Tensor, ...]:
+        """(..., C) -> (..., heads, D) each: the projections named by the letters of `which`."""
         weights = dict(zip("qkv", (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight), strict=True))
         biases = dict(zip("qkv", self.in_proj_bias.chunk(3), strict=True))
-        if len(which) == 1:
-            return F.linear(x, weights[which], biases[which])
-        return F.linear(x, torch.cat([weights[w] for w in which]), torch.cat([biases[w] for w in which]))
+        # A product each: a weight that does not train costs no gradient, and nothing is packed.
+        return tuple(F.linear(x, weights[w], biases[w]).unflatten(-1, (self.heads, -1)) for w in which)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, L, C) -> (B, L, C), every token attending to every other."""
-        b, length, _ = x.shape
-        qkv = self.project(x).view(b, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        out = F.scaled_dot_product_attention(*qkv)
-        return self.out_proj(out.transpose(1, 2).reshape(b, length, -1))
+        out = F.scaled_dot_product_attention(*(z.transpose(1, 2) for z in self.project(x)))
+        return self.out_proj(out.transpose(1, 2).flatten(2))
 
     def values(self, x: Tensor) -> Tensor:
         """(B, L, C) -> (B, L, C): every token attends to itself alone, so only v and the output projection remain."""
-        return self.out_proj(self.project(x, "v"))
+        return self.out_proj(self.project(x, "v")[0].flatten(2))

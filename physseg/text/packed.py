@@ -92,21 +92,25 @@ def encode_packed(text: nn.Module, tree: PrefixTree, run_block: Callable[..., Te
 
 def _attend(attn: SplitAttention, x: Tensor, tree: PrefixTree) -> Tensor:
     """Causal self-attention over every prompt's path, for each node once: (M, C) -> (M, C)."""
-    n, length = tree.paths.shape
-    # (N, L, 3, heads, D) -> (3, N, heads, L, D)
-    qkv = attn.project(x)[tree.paths].view(n, length, 3, attn.heads, -1).permute(2, 0, 3, 1, 4)
     # No mask but the causal one: what stands after EOT only reads, and nothing reads it.
-    out = F.scaled_dot_product_attention(*qkv, is_causal=True)
-    return attn.out_proj(out.transpose(1, 2).reshape(n * length, -1)[tree.rows])
+    out = F.scaled_dot_product_attention(*(_on_paths(z, tree) for z in attn.project(x)), is_causal=True)
+    return attn.out_proj(out.transpose(1, 2).reshape(tree.paths.numel(), -1).index_select(0, tree.rows))
 
 
 def _attend_ends(attn: SplitAttention, x: Tensor, tree: PrefixTree) -> Tensor:
     """The same for EOT alone: (M, C) -> (N, C)."""
     n, length = tree.paths.shape
-    key_value = attn.project(x, "kv")[tree.paths].view(n, length, 2, attn.heads, -1).permute(2, 0, 3, 1, 4)
-    query = attn.project(x[tree.ends], "q").view(n, 1, attn.heads, -1).transpose(1, 2)
+    key, value = (_on_paths(z, tree) for z in attn.project(x, "kv"))
+    query = attn.project(x[tree.ends], "q")[0].unsqueeze(2)
     # Paths repeat EOT's node after EOT: those copies must not be counted twice.
     steps = torch.arange(length, device=x.device)
     mask = steps[None] <= tree.positions[tree.ends][:, None]
-    out = F.scaled_dot_product_attention(query, *key_value, attn_mask=mask[:, None, None])
-    return attn.out_proj(out.transpose(1, 2).reshape(n, -1))
+    out = F.scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None, None])
+    return attn.out_proj(out.reshape(n, -1))
+
+
+def _on_paths(x: Tensor, tree: PrefixTree) -> Tensor:
+    """A projection of the nodes at each position of each prompt: (M, heads, D) -> (N, heads, L, D), a view."""
+    # Unlike indexing by `paths`, whose backward pass sorts, this one adds rows in place.
+    rows = x.flatten(1).index_select(0, tree.paths.flatten())
+    return rows.view(*tree.paths.shape, *x.shape[1:]).transpose(1, 2)

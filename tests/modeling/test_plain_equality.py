@@ -110,7 +110,8 @@ def test_slices_change_no_number(window):
 
 
 def test_slices_change_no_gradient():
-    model, _ = build_pair(11)
+    # In double: a ReLU that rounding puts on the other side of zero is no error.
+    model, _ = build_pair(11, dtype=torch.float64)
     model.train()
     x = {"image": golden.image(48, 48), "sem_seg": labels(64, 64, 11)[:48, :48]}
     gradients = []
@@ -119,7 +120,7 @@ def test_slices_change_no_gradient():
         model([x])["loss_sem_seg"].backward()
         gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
     for gradient in gradients[1:]:
-        assert (gradient - gradients[0]).norm() <= 1e-4 * gradients[0].norm()
+        assert (gradient - gradients[0]).norm() <= 1e-12 * gradients[0].norm()
 
 
 @torch.no_grad()
