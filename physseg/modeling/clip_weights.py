@@ -8,11 +8,10 @@ from pathlib import Path
 import open_clip
 import torch
 from open_clip.factory import convert_state_dict
-from open_clip.transformer import QuickGELU as OpenClipQuickGELU
-from open_clip.transformer import ResidualAttentionBlock, TextTransformer, VisionTransformer
+from open_clip.transformer import QuickGELU, ResidualAttentionBlock, TextTransformer, VisionTransformer
 from torch import Tensor, nn
 
-from physseg.modeling.quick_gelu import QuickGELU
+from physseg.modeling.quick_gelu import QuickGELUMLP
 from physseg.modeling.split_attention import SplitAttention
 from physseg.toy_world.clip import load_toy_clip_state_dict, register_toy_clip
 
@@ -44,9 +43,9 @@ def create_clip(name: str, pretrained: str, load_weights: bool = True) -> nn.Mod
         except RuntimeError as error:
             raise ValueError(f"weights {pretrained!r} (MODEL.CLIP.PRETRAINED) do not fit {name!r}: {error}") from None
     split_attention(model)
-    for module in model.modules():
-        if isinstance(module, ResidualAttentionBlock) and isinstance(module.mlp.gelu, OpenClipQuickGELU):
-            module.mlp.gelu = QuickGELU()
+    for module in list(model.modules()):
+        if isinstance(module, ResidualAttentionBlock) and isinstance(module.mlp.gelu, QuickGELU):
+            module.mlp = QuickGELUMLP(module.mlp.c_fc, module.mlp.c_proj)
     return model
 
 
