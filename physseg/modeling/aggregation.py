@@ -131,11 +131,12 @@ class ClassAggregation(nn.Module):
         args = (terms_q, terms_k, pad_keys, pad_values)
         if tuple(pooling) == (1, 1):
             return map_chunks(partial(self._run_slice, self, True), x, 2, chunk, *args)
-        rows, columns = pooling
-        pooled = x.view(b, t, grid // rows, rows, grid // columns, columns, c).mean((3, 5))
-        pooled = map_chunks(partial(self._run_slice, self, False), pooled.flatten(2, 3), 2, chunk, *args)
-        # Tokens of a grid are a channels_last image: no copy is needed around the interpolation.
-        image = pooled.view(b * t, grid // rows, grid // columns, c).permute(0, 3, 1, 2)
+        # Tokens of a grid are a channels_last image: no copy is needed around pooling and interpolation.
+        image = F.avg_pool2d(x.reshape(b * t, grid, grid, c).permute(0, 3, 1, 2), pooling)
+        size = image.shape[2:]
+        pooled = image.permute(0, 2, 3, 1).reshape(b, t, -1, c)
+        pooled = map_chunks(partial(self._run_slice, self, False), pooled, 2, chunk, *args)
+        image = pooled.view(b * t, *size, c).permute(0, 3, 1, 2)
         image = F.interpolate(image, size=(grid, grid), mode="bilinear", align_corners=True)
         return x + image.permute(0, 2, 3, 1).reshape(b, t, -1, c)
 
@@ -249,9 +250,10 @@ class CostAggregation(nn.Module):
     def _embed_and_aggregate(self, cost: Tensor, *terms: Tensor) -> Tensor:
         """Embedding and the first spatial aggregation: (B, t, P, H, W) -> (B, t, N, C)."""
         b, t = cost.shape[:2]
-        x = self.embed(cost.flatten(0, 1).contiguous(memory_format=torch.channels_last))
-        x = x.flatten(2).transpose(1, 2).contiguous().view(b, t, -1, x.shape[1])
-        return self.layers[0].spatial(x, *terms)
+        # As a product over 7x7 patches: with a channel or a few, libraries' convolutions are slow, backwards above all.
+        patches = F.unfold(cost.flatten(0, 1), 7, padding=3).transpose(1, 2)
+        x = F.linear(patches, self.embed.weight.flatten(1), self.embed.bias)
+        return self.layers[0].spatial(x.view(b, t, *x.shape[1:]), *terms)
 
 
 def _feature_map(x: Tensor) -> Tensor:
