@@ -6,13 +6,14 @@ guidance half, equal for all classes of an image (or all positions of a class), 
 B images, T classes, P prompt templates, N = H * W positions, C channels, G guidance channels, L tokens of a window.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from physseg.modeling.chunks import map_chunks
+from physseg.modeling.chunks import map_chunks, recomputed
 
 # The published design adds -100. Weights of exp(-100) vanish in the sums, but they are subnormal numbers, with which a
 # CPU multiplies many times slower (3x on the whole attention's backward pass); exp(-1000) is exactly zero.
@@ -41,37 +42,61 @@ class SpatialBlock(nn.Module):
         k = F.linear(guidance, self.k.weight[:, self.dim :], self.k.bias)
         return torch.cat([q, k, self.v.bias.to(q.dtype).expand_as(q)], dim=-1).unsqueeze(1)
 
-    def forward(self, x: Tensor, terms: Tensor, mask: Tensor | None, window: int) -> Tensor:
-        """x: (B, T, N, C) in window order; terms: `guidance_terms`; mask: (N / L, 1, L, L) additive or None."""
-        b, t, n, c = x.shape
-        weight = torch.cat([self.q.weight[:, :c], self.k.weight[:, :c], self.v.weight])
-        qkv = F.linear(self.norm1(x), weight).add_(terms)
-        # (B, T, N, 3C) -> (3, B * T * windows, heads, L, C / heads), a view
-        qkv = qkv.view(-1, window * window, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4)
+    def forward(self, x: Tensor, terms: Tensor, mask: Tensor | None, window: int, run: Callable[..., Tensor]) -> Tensor:
+        """One block.
+
+        Args:
+            x: (B, T, N, C) in window order.
+            terms: `guidance_terms`.
+            mask: (N / L, 1, L, L) additive or None.
+            window: side of a window; L is its square.
+            run: how what stands before and after attention is called: `recomputed` or `_plainly`.
+        """
+        b, t, _, c = x.shape
+        # (B, T, N, 3C) -> three of (B * T * windows, heads, L, C / heads), views
+        qkv = run(self._project, x, terms).view(-1, window * window, 3, self.heads, c // self.heads).unbind(2)
         if mask is not None:
-            mask = mask.to(qkv.dtype).expand(b * t, *mask.shape).flatten(0, 1)
-        out = F.scaled_dot_product_attention(*qkv, attn_mask=mask)
-        x = x + self.proj(out.transpose(1, 2).reshape(b, t, n, c))
+            mask = mask.to(qkv[0].dtype).expand(b * t, *mask.shape).flatten(0, 1)
+        out = F.scaled_dot_product_attention(*(z.transpose(1, 2) for z in qkv), attn_mask=mask)
+        return run(self._merge, x, out)
+
+    def _project(self, x: Tensor, terms: Tensor) -> Tensor:
+        weight = torch.cat([self.q.weight[:, : self.dim], self.k.weight[:, : self.dim], self.v.weight])
+        return F.linear(self.norm1(x), weight).add_(terms)
+
+    def _merge(self, x: Tensor, out: Tensor) -> Tensor:
+        x = x + self.proj(out.transpose(1, 2).reshape(x.shape))
         return x + self.fc2(F.gelu(self.fc1(self.norm2(x))))
 
 
 class SpatialAggregation(nn.Module):
-    """Two Swin blocks over the grid of every class, the second with shifted windows."""
+    """Two Swin blocks over the grid of every class, the second with shifted windows.
 
-    def __init__(self, dim: int, guidance_dim: int, heads: int, grid: int, window: int):
+    The backward pass computes all but attention again: q, k, v and attention's output are the dearest for their size.
+    With `recompute` it computes everything again.
+    """
+
+    def __init__(self, dim: int, guidance_dim: int, heads: int, grid: int, window: int, recompute: bool):
         super().__init__()
-        self.window = window
+        self.window, self.recompute = window, recompute
         self.guidance_norm = nn.LayerNorm(guidance_dim)
         self.blocks = nn.ModuleList(SpatialBlock(dim, guidance_dim, heads) for _ in range(2))
         rows = torch.arange(grid * grid).view(grid, grid)
         shift = window // 2 if grid > window else 0
         plain, shifted = _windows(rows, window), _windows(rows.roll((-shift, -shift), (0, 1)), window)
-        inverse = plain.argsort()
+        from_plain, from_shifted = plain.argsort(), shifted.argsort()
         # Tokens are gathered from rows to windows, to shifted windows, and back: three gathers instead of a
         # partition, a roll and their inverses around each attention.
-        for name, index in (("plain", plain), ("shifted", shifted), ("hop", inverse[shifted])):
+        indices = {
+            "plain": plain,
+            "from_plain": from_plain,
+            "shifted": shifted,
+            "from_shifted": from_shifted,
+            "hop": from_plain[shifted],
+            "from_hop": from_shifted[plain],
+        }
+        for name, index in indices.items():
             self.register_buffer(name, index, persistent=False)
-        self.register_buffer("back", shifted.argsort(), persistent=False)
         mask = shift_mask(grid, window, shift) if shift else None
         self.register_buffer("mask", mask, persistent=False)
 
@@ -83,18 +108,37 @@ class SpatialAggregation(nn.Module):
 
     def forward(self, x: Tensor, first_terms: Tensor, second_terms: Tensor) -> Tensor:
         """(B, T, N, C) -> (B, T, N, C), positions in row order."""
+        if self.recompute:
+            return recomputed(partial(self._run, _plainly), x, first_terms, second_terms)
+        return self._run(recomputed, x, first_terms, second_terms)
+
+    def _run(self, run: Callable[..., Tensor], x: Tensor, first_terms: Tensor, second_terms: Tensor) -> Tensor:
         first, second = self.blocks
-        x = first(x.index_select(2, self.plain), first_terms, None, self.window)
-        x = second(x.index_select(2, self.hop), second_terms, self.mask, self.window)
-        return x.index_select(2, self.back)
+        x = first(_Reorder.apply(x, self.plain, self.from_plain), first_terms, None, self.window, run)
+        x = second(_Reorder.apply(x, self.hop, self.from_hop), second_terms, self.mask, self.window, run)
+        return _Reorder.apply(x, self.from_shifted, self.shifted)
+
+
+class _Reorder(torch.autograd.Function):
+    """x[:, :, index]; the gradient is gathered by the inverse, where a gather's own backward pass scatters and adds."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, index: Tensor, inverse: Tensor) -> Tensor:
+        ctx.save_for_backward(inverse)
+        return x.index_select(2, index)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:
+        return grad.index_select(2, *ctx.saved_tensors), None, None
 
 
 class ClassAggregation(nn.Module):
     """Linear attention among the classes at every position, as if padded to `max_classes` learnable tokens."""
 
-    def __init__(self, dim: int, guidance_dim: int, heads: int, max_classes: int):
+    def __init__(self, dim: int, guidance_dim: int, heads: int, max_classes: int, recompute: bool = False):
         super().__init__()
         self.dim, self.heads, self.max_classes = dim, heads, max_classes
+        self.recompute = recompute
         self.padding_token = nn.Parameter(torch.zeros(dim))
         self.padding_guidance = nn.Parameter(torch.zeros(guidance_dim))
         self.norm1 = nn.LayerNorm(dim)
@@ -129,13 +173,15 @@ class ClassAggregation(nn.Module):
         terms_k = F.linear(guidance, self.k.weight[:, c:], self.k.bias).unsqueeze(2)
         pad_keys, pad_values = self._padding_sums(max(self.max_classes - t, 0))
         args = (terms_q, terms_k, pad_keys, pad_values)
-        if tuple(pooling) == (1, 1):
-            return map_chunks(partial(self._run_slice, self, True), x, 2, chunk, *args)
+        add_input = tuple(pooling) == (1, 1)
+        run = partial(recomputed if self.recompute else _plainly, self._run_slice, self, add_input)
+        if add_input:
+            return map_chunks(run, x, 2, chunk, *args)
         # Tokens of a grid are a channels_last image: no copy is needed around pooling and interpolation.
         image = F.avg_pool2d(x.reshape(b * t, grid, grid, c).permute(0, 3, 1, 2), pooling)
         size = image.shape[2:]
         pooled = image.permute(0, 2, 3, 1).reshape(b, t, -1, c)
-        pooled = map_chunks(partial(self._run_slice, self, False), pooled, 2, chunk, *args)
+        pooled = map_chunks(run, pooled, 2, chunk, *args)
         image = pooled.view(b * t, *size, c).permute(0, 3, 1, 2)
         image = F.interpolate(image, size=(grid, grid), mode="bilinear", align_corners=True)
         return x + image.permute(0, 2, 3, 1).reshape(b, t, -1, c)
@@ -144,7 +190,7 @@ class ClassAggregation(nn.Module):
         """What `count` padding tokens add to the sums over classes: of keys (C,), of key-value products (C, C)."""
         # All padding tokens are equal at every position, and their own output is dropped: a constant is all they add.
         y = self.norm1(self.padding_token)
-        key = _feature_map(self.k(torch.cat([y, self.padding_guidance.to(y.dtype)])))
+        key = F.elu(self.k(torch.cat([y, self.padding_guidance.to(y.dtype)]))) + 1
         # Single precision, but for a model in double.
         dtype = torch.promote_types(key.dtype, torch.float32)
         key, value = key.to(dtype), self.v(y).to(dtype)
@@ -156,8 +202,8 @@ class ClassAggregation(nn.Module):
         """Attention and MLP with their residuals at a slice of positions: (B, T, n, C) -> (B, T, n, C)."""
         c, tokens = x.shape[-1], x
         y = self.norm1(x)
-        q = _feature_map(F.linear(y, self.q.weight[:, :c]).add_(terms_q))
-        k = _feature_map(F.linear(y, self.k.weight[:, :c]).add_(terms_k))
+        q = F.elu(F.linear(y, self.q.weight[:, :c]).add_(terms_q)) + 1
+        k = F.elu(F.linear(y, self.k.weight[:, :c]).add_(terms_k)) + 1
         v = self.v(y)
         # Batches of positions: (B, n, T, C). Dividing values by the length and multiplying it back cancels.
         q, k, v = (z.transpose(1, 2) for z in (q, k, v))
@@ -174,10 +220,12 @@ class ClassAggregation(nn.Module):
 class AggregationLayer(nn.Module):
     """Spatial, then class aggregation."""
 
-    def __init__(self, dim: int, guidance_dim: int, heads: int, grid: int, window: int, max_classes: int):
+    def __init__(
+        self, dim: int, guidance_dim: int, heads: int, grid: int, window: int, max_classes: int, recompute: bool
+    ):
         super().__init__()
-        self.spatial = SpatialAggregation(dim, guidance_dim, heads, grid, window)
-        self.classes = ClassAggregation(dim, guidance_dim, heads, max_classes)
+        self.spatial = SpatialAggregation(dim, guidance_dim, heads, grid, window, recompute)
+        self.classes = ClassAggregation(dim, guidance_dim, heads, max_classes, recompute)
 
 
 class CostAggregation(nn.Module):
@@ -188,6 +236,7 @@ class CostAggregation(nn.Module):
         image_dim, text_dim: channels of the image and text guidance.
         grid: H = W; window: side of a Swin window, a divisor of it.
         max_classes: class attention is padded to this many tokens.
+        recompute: compute everything again in the backward pass, not only what is cheap for its size.
 
     Raises:
         ValueError: the window does not divide the grid.
@@ -205,6 +254,7 @@ class CostAggregation(nn.Module):
         heads: int = 4,
         window: int = 12,
         max_classes: int = 256,
+        recompute: bool = False,
     ):
         super().__init__()
         if grid % window:
@@ -217,7 +267,7 @@ class CostAggregation(nn.Module):
         self.image_guidance = nn.Conv2d(image_dim, guidance_dim, 3, padding=1)
         self.text_guidance = nn.Linear(text_dim, guidance_dim)
         self.layers = nn.ModuleList(
-            AggregationLayer(dim, guidance_dim, heads, grid, window, max_classes) for _ in range(layers)
+            AggregationLayer(dim, guidance_dim, heads, grid, window, max_classes, recompute) for _ in range(layers)
         )
 
     def compile(self, **options) -> None:
@@ -256,9 +306,8 @@ class CostAggregation(nn.Module):
         return self.layers[0].spatial(x.view(b, t, *x.shape[1:]), *terms)
 
 
-def _feature_map(x: Tensor) -> Tensor:
-    """elu(x) + 1, as exp(min(x, 0)) + max(x, 0): two vectorised passes and no branch."""
-    return x.clamp(max=0).exp() + x.clamp(min=0)
+def _plainly(function: Callable[..., Tensor], *args: Tensor) -> Tensor:
+    return function(*args)
 
 
 def _windows(rows: Tensor, window: int) -> Tensor:

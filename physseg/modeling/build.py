@@ -61,6 +61,7 @@ def parts_from_config(cfg: CfgNode) -> dict[str, Any]:
             node.HEADS,
             node.WINDOW,
             node.MAX_CLASSES,
+            node.RECOMPUTE,
         ),
         "decoder": Decoder(node.DIM, node.DECODER_DIMS, (channels["g4"], channels["g5"]), node.DECODER_GUIDANCE_DIMS),
         "vocabulary": configured_vocabulary(cfg),

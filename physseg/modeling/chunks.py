@@ -7,17 +7,21 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 
+def recomputed(function: Callable[..., Tensor], *args: Tensor) -> Tensor:
+    """`function(*args)`; where a gradient is wanted, only `args` are kept for it and the rest is computed again."""
+    if not torch.is_grad_enabled():
+        return function(*args)
+    return checkpoint(function, *args, use_reentrant=False, preserve_rng_state=False)
+
+
 def map_chunks(function: Callable[..., Tensor], x: Tensor, dim: int, size: int, *args: Tensor) -> Tensor:
     """`function(slice, *args)` for slices of `x` along `dim`, put together along `dim` again.
 
-    Where a gradient is wanted each slice is recomputed in the backward pass, so that only `x` is kept.
-    Otherwise slices are written into one output, so that buffers stay small and in cache.
+    Where no gradient is wanted, slices are written into one output, so that buffers stay small and in cache.
     """
     parts = x.split(size, dim)
     if torch.is_grad_enabled():
-        return torch.cat(
-            [checkpoint(function, part, *args, use_reentrant=False, preserve_rng_state=False) for part in parts], dim
-        )
+        return torch.cat([function(part, *args) for part in parts], dim)
     first = function(parts[0], *args)
     if len(parts) == 1:
         return first

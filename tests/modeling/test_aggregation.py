@@ -67,3 +67,26 @@ def test_padding_trains(module):
 def test_window_that_does_not_divide_the_grid():
     with pytest.raises(ValueError, match=r"MODEL.AGGREGATION.WINDOW: expected a divisor of the token grid 24 .*got 7"):
         CostAggregation(1, 8, 8, 24, window=7)
+
+
+def test_recomputing_keeps_less_and_changes_no_gradient():
+    shape = {"guidance_dim": GUIDANCE, "dim": DIM, "heads": HEADS, "window": 2, "max_classes": 9}
+    modules = [CostAggregation(1, 5, 7, GRID, **shape, recompute=recompute).double() for recompute in (False, True)]
+    modules[1].load_state_dict(modules[0].state_dict())
+    cost, image = torch.randn(2, 3, 1, GRID, GRID).double(), torch.randn(2, 5, GRID, GRID).double()
+    text = torch.randn(1, 3, 1, 7).double()
+    gradients, kept = [], []
+    for module in modules:
+        leaves = [t.clone().requires_grad_() for t in (cost, image, text)]
+        saved = []
+        # Sees what autograd keeps, but for what is recomputed.
+        with torch.autograd.graph.saved_tensors_hooks(lambda t, saved=saved: (saved.append(t.numel()), t)[1], _same):
+            loss = module(*leaves, (2, 2), 2, 8).square().sum()
+        gradients.append(torch.autograd.grad(loss, [*leaves, *module.parameters()]))
+        kept.append(sum(saved))
+    torch.testing.assert_close(gradients[1], gradients[0])
+    assert kept[1] < kept[0] / 2
+
+
+def _same(tensor):
+    return tensor

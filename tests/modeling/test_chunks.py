@@ -1,10 +1,12 @@
 """Work in slices: same values and gradients as all at once."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch.autograd import gradcheck
 
-from physseg.modeling.chunks import chunked_sum, map_chunks
+from physseg.modeling.chunks import chunked_sum, map_chunks, recomputed
 
 X = (2, 5, 3)
 
@@ -54,7 +56,8 @@ def test_only_one_slice_is_alive_at_a_time():
 
 @pytest.mark.parametrize("size", [1, 2, 5, 100])
 @pytest.mark.parametrize("dim", [1, 2])
-def test_map_chunks(size, dim):
+@pytest.mark.parametrize("recompute", [False, True])
+def test_map_chunks(size, dim, recompute):
     (x,) = tensors((2, 5, 5, 3))
 
     def function(part, scale):
@@ -62,10 +65,11 @@ def test_map_chunks(size, dim):
 
     scale = torch.tensor(2.0, dtype=torch.float64, requires_grad=True)
     expected = function(x, scale)
-    found = map_chunks(function, x, dim, size, scale)
+    run = partial(recomputed, function) if recompute else function
+    found = map_chunks(run, x, dim, size, scale)
     torch.testing.assert_close(found, expected)
     wanted = torch.autograd.grad(expected.square().sum(), (x, scale))
     for a, b in zip(torch.autograd.grad(found.square().sum(), (x, scale)), wanted, strict=True):
         torch.testing.assert_close(a, b)
     with torch.no_grad():
-        torch.testing.assert_close(map_chunks(function, x, dim, size, scale), expected)
+        torch.testing.assert_close(map_chunks(run, x, dim, size, scale), expected)

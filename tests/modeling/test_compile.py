@@ -28,7 +28,7 @@ def models(tmp_path_factory) -> tuple[nn.Module, nn.Module]:
     plain = build_model(load_config(None, small)).double()
     torch._dynamo.reset()
     compiled = copy.deepcopy(plain)
-    compiled.compile(backend="aot_eager")
+    compiled.compile(backend="aot_eager_decomp_partition")
     assert compiled.state_dict().keys() == plain.state_dict().keys()
     return plain, compiled
 
