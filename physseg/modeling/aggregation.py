@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from physseg.modeling.attention import attention
 from physseg.modeling.chunks import map_chunks, recomputed
 
 # The published design adds -100. Weights of exp(-100) vanish in the sums, but they are subnormal numbers, with which a
@@ -57,7 +58,7 @@ class SpatialBlock(nn.Module):
         qkv = run(self._project, x, terms).view(-1, window * window, 3, self.heads, c // self.heads).unbind(2)
         if mask is not None:
             mask = mask.to(qkv[0].dtype).expand(b * t, *mask.shape).flatten(0, 1)
-        out = F.scaled_dot_product_attention(*(z.transpose(1, 2) for z in qkv), attn_mask=mask)
+        out = attention(*(z.transpose(1, 2) for z in qkv), mask)
         return run(self._merge, x, out)
 
     def _project(self, x: Tensor, terms: Tensor) -> Tensor:

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from physseg.modeling.attention import attention
+
 
 class SplitAttention(nn.Module):
     """Self-attention with the weights of an `nn.MultiheadAttention`, q, k and v apart.
@@ -43,7 +45,7 @@ class SplitAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, L, C) -> (B, L, C), every token attending to every other."""
-        out = F.scaled_dot_product_attention(*(z.transpose(1, 2) for z in self.project(x)))
+        out = attention(*(z.transpose(1, 2) for z in self.project(x)))
         return self.out_proj(out.transpose(1, 2).flatten(2))
 
     def values(self, x: Tensor) -> Tensor:

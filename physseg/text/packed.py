@@ -11,9 +11,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from physseg.modeling.attention import attention
 from physseg.modeling.split_attention import SplitAttention
 
 
@@ -93,7 +93,7 @@ def encode_packed(text: nn.Module, tree: PrefixTree, run_block: Callable[..., Te
 def _attend(attn: SplitAttention, x: Tensor, tree: PrefixTree) -> Tensor:
     """Causal self-attention over every prompt's path, for each node once: (M, C) -> (M, C)."""
     # No mask but the causal one: what stands after EOT only reads, and nothing reads it.
-    out = F.scaled_dot_product_attention(*(_on_paths(z, tree) for z in attn.project(x)), is_causal=True)
+    out = attention(*(_on_paths(z, tree) for z in attn.project(x)), causal=True)
     return attn.out_proj(out.transpose(1, 2).reshape(tree.paths.numel(), -1).index_select(0, tree.rows))
 
 
@@ -105,7 +105,7 @@ def _attend_ends(attn: SplitAttention, x: Tensor, tree: PrefixTree) -> Tensor:
     # Paths repeat EOT's node after EOT: those copies must not be counted twice.
     steps = torch.arange(length, device=x.device)
     mask = steps[None] <= tree.positions[tree.ends][:, None]
-    out = F.scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None, None])
+    out = attention(query, key, value, mask[:, None, None])
     return attn.out_proj(out.reshape(n, -1))
 
 
