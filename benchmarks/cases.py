@@ -22,7 +22,7 @@ from physseg.modeling.catseg_names import to_catseg  # noqa: E402
 VARIANTS = {
     "vitb16": ("catseg_vitb16.yaml", plain_catseg.VIT_B16),
     "vitl14": ("catseg_vitl14.yaml", plain_catseg.VIT_L14),
-    # The published code does not run it; its config has the full method, which inference does not show.
+    # The published code does not run it.
     "vith14": ("physseg_vith14.yaml", plain_catseg.VIT_H14),
 }
 TEMPLATE = "A photo of a {} in the scene"
@@ -57,6 +57,7 @@ def names(count: int) -> list[str]:
 def build_model(case: Case, device: str) -> PhysSeg:
     """The baseline with random weights; MODEL.WEIGHTS or CLIP's are not read."""
     overrides = ["MODEL.CLIP.PRETRAINED", "", "MODEL.DEVICE", device, "TEST.SLIDING_WINDOW", case.kind == "sliding"]
+    overrides += ["MODEL.STRUCTURE.ENABLED", False, "MODEL.PATCH_ALIGNMENT.ENABLED", False]
     cfg = load_config(ROOT / "configs" / VARIANTS[case.variant][0], [*overrides, *case.opts])
     model = PhysSeg(cfg).to(device)
     model.vocabulary = tuple(names(case.classes))
