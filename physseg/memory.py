@@ -25,7 +25,8 @@ def keep_freed_memory() -> None:
 def _advise_huge_pages(libc: ctypes.CDLL) -> None:
     """Mark half a memory's worth of the heap to come: addresses alone, nothing is taken before it is used."""
     libc.malloc.restype = ctypes.c_void_p
-    page, size = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    page = os.sysconf("SC_PAGE_SIZE")
+    size = os.sysconf("SC_PHYS_PAGES") * page // 2
     if block := libc.malloc(ctypes.c_size_t(size)):
         libc.madvise(ctypes.c_void_p(-(-block // page) * page), ctypes.c_size_t(size - page), _MADV_HUGEPAGE)
         libc.free(ctypes.c_void_p(block))

@@ -54,7 +54,7 @@ class SpatialBlock(nn.Module):
             run: how what stands before and after attention is called: `recomputed` or `_plainly`.
         """
         b, t, _, c = x.shape
-        # (B, T, N, 3C) -> three of (B * T * windows, heads, L, C / heads), views
+        # (B, T, N, 3C) -> three of (B * T * windows, L, heads, C / heads), views
         qkv = run(self._project, x, terms).view(-1, window * window, 3, self.heads, c // self.heads).unbind(2)
         if mask is not None:
             mask = mask.to(qkv[0].dtype).expand(b * t, *mask.shape).flatten(0, 1)
