@@ -16,7 +16,7 @@ import plain_catseg  # noqa: E402
 
 from physseg import PhysSeg, load_config  # noqa: E402
 from physseg.data.vocabularies import get_vocabulary  # noqa: E402
-from physseg.modeling.catseg_names import to_catseg  # noqa: E402
+from physseg.modeling.catseg.names import to_catseg  # noqa: E402
 
 # Config, and the plain formulation's sizes.
 VARIANTS = {

@@ -20,7 +20,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "reference"))
 import golden
 
-from physseg.modeling.catseg_names import to_catseg, to_physseg
+from physseg.modeling.catseg.names import to_catseg, to_physseg
 
 CONFIG = Path(__file__).resolve().parents[1] / "configs" / "catseg_vitb16.yaml"
 HEIGHT, WIDTH = 480, 640

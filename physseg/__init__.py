@@ -6,9 +6,9 @@ Importing it registers the meta-architecture `PhysSeg`, its data sets, and the t
 from physseg import compat  # noqa: F401  isort: skip  (before anything that imports detectron2)
 from physseg.config import add_physseg_config, load_config
 from physseg.data.registration import register_all
-from physseg.dense_clip import DenseClip, dense_clip_features
+from physseg.inference.dense_clip import DenseClip, dense_clip_features
+from physseg.inference.predictor import Predictor
 from physseg.modeling.meta_arch import PhysSeg
-from physseg.predictor import Predictor
 
 __version__ = "0.1.0"
 __all__ = [

@@ -4,7 +4,7 @@ import time
 import pytest
 import torch
 
-from physseg.modeling.cost_volume import ClassLogits
+from physseg.modeling.catseg.cost_volume import ClassLogits
 from physseg.modeling.postprocess import whole_prediction, windows_prediction
 from physseg.modeling.sliding_window import plan_windows
 from physseg.timing import collect_stages, device_clock, stage

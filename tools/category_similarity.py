@@ -24,7 +24,7 @@ from physseg.data.mapper import dataset_vocabulary, training_metadata
 from physseg.data.specs import REAL, TOY, find_spec, get_specs
 from physseg.data.vocabularies import get_vocabulary
 from physseg.io import write_json_atomic
-from physseg.modeling.clip_encoder import ClipEncoder
+from physseg.modeling.clip.encoder import ClipEncoder
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -19,7 +19,7 @@ import torch
 
 from physseg.engine.weights import read_checkpoint
 from physseg.io import atomic_write
-from physseg.modeling.catseg_checkpoint import back_to_catseg, from_catseg
+from physseg.modeling.catseg.checkpoint import back_to_catseg, from_catseg
 
 
 def main(argv: list[str] | None = None) -> int:

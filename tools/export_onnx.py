@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from physseg.export import export_onnx
+from physseg.inference.export import export_onnx
+from physseg.inference.predictor import Predictor, split_words
 from physseg.io import atomic_write
-from physseg.predictor import Predictor, split_words
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -27,7 +27,7 @@ from physseg.data.specs import get_spec
 from physseg.engine.weights import load_weights
 from physseg.evaluation import build_evaluator, evaluate_dataset
 from physseg.io import write_json_atomic
-from physseg.modeling.clip_encoder import ClipEncoder
+from physseg.modeling.clip.encoder import ClipEncoder
 
 # An image may have hundreds of components.
 CROPS_AT_ONCE = 32

@@ -19,10 +19,10 @@ from tqdm import tqdm
 
 from physseg.config import load_config
 from physseg.data.images import BrokenFileError
+from physseg.inference.files import VIDEO_EXTENSIONS, Job, OutputOptions, find_files, predict_files
+from physseg.inference.predictor import Predictor, split_words
+from physseg.inference.video import frame_count, predict_video
 from physseg.memory import keep_freed_memory
-from physseg.prediction_files import VIDEO_EXTENSIONS, Job, OutputOptions, find_files, predict_files
-from physseg.prediction_video import frame_count, predict_video
-from physseg.predictor import Predictor, split_words
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from physseg.modeling.cost_volume import DROPPED_LOGIT
+from physseg.modeling.catseg.cost_volume import DROPPED_LOGIT
 
 IGNORED_PIXELS = ("zero_target", "masked")
 

@@ -8,10 +8,10 @@ from detectron2.data import MetadataCatalog
 from physseg.data.custom import register_custom
 from physseg.data.vocabularies import get_vocabulary
 from physseg.losses import PatchAlignmentLoss
-from physseg.modeling.aggregation import CostAggregation
-from physseg.modeling.clip_encoder import ClipEncoder
-from physseg.modeling.decoder import Decoder
-from physseg.modeling.guidance import build_guidance
+from physseg.modeling.catseg.aggregation import CostAggregation
+from physseg.modeling.catseg.decoder import Decoder
+from physseg.modeling.catseg.guidance import build_guidance
+from physseg.modeling.clip.encoder import ClipEncoder
 from physseg.modeling.structure_head import StructureHead
 from physseg.structure import structure_options
 from physseg.structure.superpoint import SuperPointSource

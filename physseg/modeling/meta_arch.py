@@ -21,13 +21,13 @@ from physseg.losses.segmentation import (
     segmentation_loss_count,
     segmentation_loss_sum,
 )
-from physseg.modeling.aggregation import CostAggregation
 from physseg.modeling.batching import check_labels, pad_to_common_size, pad_to_size
 from physseg.modeling.build import parts_from_config
+from physseg.modeling.catseg.aggregation import CostAggregation
+from physseg.modeling.catseg.cost_volume import ClassLogits, cost_volume, likeliest_classes, take_classes
+from physseg.modeling.catseg.decoder import Decoder
 from physseg.modeling.chunks import chunked_sum, map_chunks
-from physseg.modeling.clip_encoder import ClipEncoder, ImageFeatures
-from physseg.modeling.cost_volume import ClassLogits, cost_volume, likeliest_classes, take_classes
-from physseg.modeling.decoder import Decoder
+from physseg.modeling.clip.encoder import ClipEncoder, ImageFeatures
 from physseg.modeling.postprocess import whole_prediction, windows_prediction
 from physseg.modeling.sliding_window import plan_windows, split_windows
 from physseg.modeling.structure_head import StructureHead

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from physseg.modeling.cost_volume import ClassLogits
+from physseg.modeling.catseg.cost_volume import ClassLogits
 from physseg.modeling.sliding_window import WindowPlan, merge_windows
 from physseg.timing import stage
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from physseg.modeling.clip_encoder import ClipEncoder
+    from physseg.modeling.clip.encoder import ClipEncoder
 
 MAX_VOCABULARIES = 16
 

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from physseg.modeling.attention import attention
-from physseg.modeling.split_attention import SplitAttention
+from physseg.modeling.clip.attention import attention
+from physseg.modeling.clip.split_attention import SplitAttention
 
 
 class PrefixTree(NamedTuple):

@@ -10,7 +10,7 @@ import torch
 
 from physseg.config import load_config
 from physseg.data.specs import TOY
-from physseg.modeling.clip_weights import create_clip
+from physseg.modeling.clip.weights import create_clip
 from physseg.toy_world.clip import register_toy_clip
 
 CONFIG = "configs/toy.yaml"

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from physseg.losses import PatchAlignmentLoss, patch_alignment_loss, patch_weights
 from physseg.losses.patch_alignment import count_labelled_patches
-from physseg.modeling.clip_encoder import ClipEncoder
+from physseg.modeling.clip.encoder import ClipEncoder
 
 IGNORE = 255
 

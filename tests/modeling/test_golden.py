@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from physseg import PhysSeg, load_config
-from physseg.modeling.catseg_names import to_catseg, to_physseg
+from physseg.modeling.catseg.names import to_catseg, to_physseg
 from tests.reference import golden
 from tests.reference.small import WINDOW
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from physseg.modeling.catseg_names import to_catseg
+from physseg.modeling.catseg.names import to_catseg
 from tests.reference import golden
 from tests.reference.small import WINDOW, WORDS, build_pair, tokens
 

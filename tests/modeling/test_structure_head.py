@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from physseg.losses import structure_loss
-from physseg.modeling.clip_encoder import ClipEncoder
-from physseg.modeling.guidance import ClipGuidance
+from physseg.modeling.catseg.guidance import ClipGuidance
+from physseg.modeling.clip.encoder import ClipEncoder
 from physseg.modeling.structure_head import Refine, StructureHead
 
 CHANNELS = {"level1": 12, "level2": 12, "dense": 8, "g3": 8, "g4": 6, "g5": 4}

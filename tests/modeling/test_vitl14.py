@@ -4,7 +4,7 @@ import open_clip
 import torch
 
 from physseg import PhysSeg, load_config
-from physseg.modeling.catseg_names import to_catseg, to_physseg
+from physseg.modeling.catseg.names import to_catseg, to_physseg
 from tests.reference import golden
 from tests.reference.plain_catseg import VIT_L14, PlainCATSeg
 

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from physseg import PhysSeg
-from physseg.modeling.aggregation import CostAggregation
-from physseg.modeling.catseg_names import to_catseg, to_physseg
-from physseg.modeling.clip_encoder import ClipEncoder
-from physseg.modeling.decoder import Decoder
-from physseg.modeling.guidance import ClipGuidance
+from physseg.modeling.catseg.aggregation import CostAggregation
+from physseg.modeling.catseg.decoder import Decoder
+from physseg.modeling.catseg.guidance import ClipGuidance
+from physseg.modeling.catseg.names import to_catseg, to_physseg
+from physseg.modeling.clip.encoder import ClipEncoder
 from tests.reference import golden
 from tests.reference.plain_catseg import PlainCATSeg, PlainConfig
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from physseg.modeling.clip_weights import split_attention
+from physseg.modeling.clip.weights import split_attention
 from physseg.text.packed import build_prefix_tree, encode_packed
 from tests.reference.small import small_clip
 

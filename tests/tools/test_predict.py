@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from physseg.data.images import read_label_map
-from physseg.prediction_files import Job, OutputOptions, find_files, shares, write_prediction
+from physseg.inference.files import Job, OutputOptions, find_files, shares, write_prediction
 from tests.small_model import CONFIG, OPTS, save_weights
 
 

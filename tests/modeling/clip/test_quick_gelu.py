@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from physseg.modeling.clip_weights import create_clip
-from physseg.modeling.quick_gelu import QuickGELUMLP
+from physseg.modeling.clip.quick_gelu import QuickGELUMLP
+from physseg.modeling.clip.weights import create_clip
 from tests.reference.small import small_clip
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from physseg.modeling.aggregation import ClassAggregation, CostAggregation
+from physseg.modeling.catseg.aggregation import ClassAggregation, CostAggregation
 
 DIM, GUIDANCE, HEADS, GRID = 8, 6, 2, 4
 

@@ -11,8 +11,8 @@ from open_clip.factory import convert_state_dict
 from open_clip.transformer import QuickGELU, ResidualAttentionBlock, TextTransformer, VisionTransformer
 from torch import Tensor, nn
 
-from physseg.modeling.quick_gelu import QuickGELUMLP
-from physseg.modeling.split_attention import SplitAttention
+from physseg.modeling.clip.quick_gelu import QuickGELUMLP
+from physseg.modeling.clip.split_attention import SplitAttention
 from physseg.toy_world.clip import load_toy_clip_state_dict, register_toy_clip
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from physseg.modeling.clip_encoder import ClipEncoder
-from physseg.modeling.finetune import set_trainable
+from physseg.modeling.clip.encoder import ClipEncoder
+from physseg.modeling.clip.finetune import set_trainable
 from tests.reference.small import small_clip
 
 

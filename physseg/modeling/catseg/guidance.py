@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 from detectron2.config import CfgNode
 from torch import Tensor, nn
 
-from physseg.modeling.appearance_guidance import AppearanceGuidance
+from physseg.modeling.catseg.appearance_guidance import AppearanceGuidance
 
 if TYPE_CHECKING:
-    from physseg.modeling.clip_encoder import ClipEncoder, ImageFeatures
+    from physseg.modeling.clip.encoder import ClipEncoder, ImageFeatures
 
 SOURCES = ("clip", "backbone")
 

@@ -10,7 +10,7 @@ from PIL import Image
 from physseg.data.images import read_image
 from physseg.data.mapper import TestMapper
 from physseg.engine.weights import IncompatibleWeightsError
-from physseg.predictor import Predictor, resolve_vocabulary, split_words
+from physseg.inference.predictor import Predictor, resolve_vocabulary, split_words
 from tests.small_model import CONFIG, OPTS, save_weights
 
 NAMES = ["cat", "dog, puppy", "grass"]
@@ -124,7 +124,8 @@ def test_bad_vocabularies(predictor, names, error, message):
 
 def test_names_with_one_prompt_are_pointed_out(monkeypatch):
     warned = []
-    monkeypatch.setattr(logging.getLogger("physseg.predictor"), "warning", lambda *args: warned.append(args[1:]))
+    logger = logging.getLogger("physseg.inference.predictor")
+    monkeypatch.setattr(logger, "warning", lambda *args: warned.append(args[1:]))
     resolve_vocabulary(["pot, pan", "pot, flowerpot", "cat"])
     assert warned == [(2, "pot")]
 
@@ -162,7 +163,7 @@ def test_wrong_threshold(predictor, image):
 
 def test_without_weights_it_warns(monkeypatch):
     warned = []
-    monkeypatch.setattr(logging.getLogger("physseg.predictor"), "warning", lambda *args: warned.append(args))
+    monkeypatch.setattr(logging.getLogger("physseg.inference.predictor"), "warning", lambda *args: warned.append(args))
     Predictor(CONFIG, vocabulary=NAMES, opts=OPTS)
     assert "MODEL.WEIGHTS is empty: the model is untrained" in warned[0][0]
     assert warned[0][1] == "all its weights"

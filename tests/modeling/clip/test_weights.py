@@ -4,7 +4,7 @@ import open_clip
 import pytest
 import torch
 
-from physseg.modeling.clip_weights import create_clip
+from physseg.modeling.clip.weights import create_clip
 
 
 def test_no_network_says_how_to_give_a_file(monkeypatch):

@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from physseg.dense_clip import DenseClip, dense_clip_features
+from physseg.inference.dense_clip import DenseClip, dense_clip_features
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from physseg.modeling.attention import attention
+from physseg.modeling.clip.attention import attention
 
 
 class SplitAttention(nn.Module):

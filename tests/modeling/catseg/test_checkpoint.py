@@ -12,12 +12,12 @@ from detectron2.modeling import build_model
 
 from physseg.config import load_config
 from physseg.engine.weights import load_weights, read_checkpoint
-from physseg.modeling.catseg_checkpoint import CatsegCheckpointError, back_to_catseg, from_catseg
-from physseg.modeling.catseg_shapes import CONFIGS, published_shapes, read_sizes
+from physseg.modeling.catseg.checkpoint import CatsegCheckpointError, back_to_catseg, from_catseg
+from physseg.modeling.catseg.shapes import CONFIGS, published_shapes, read_sizes
 from tests.reference import golden
 from tests.reference.plain_catseg import VIT_B16, VIT_L14, PlainCATSeg, PlainConfig
 
-GOLDEN = Path(__file__).parents[3] / "shared" / "golden" / "vitb16_state_dict_shapes.json"
+GOLDEN = Path(__file__).parents[4] / "shared" / "golden" / "vitb16_state_dict_shapes.json"
 TINY = PlainConfig(
     *(96, 4, 6, 32, 4, 2, (0, 1)),  # image_size, patch, native_grid, width, layers, heads, levels
     *(16, 16, 2, 2),  # embed, text_width, text_layers, text_heads

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 
 from torch import Tensor
 
-from physseg.modeling.catseg_names import CLIP, HEAD
+from physseg.modeling.catseg.names import CLIP, HEAD
 
 # The published design's constants, the same for every CLIP.
 GRID, WINDOW = 24, 12

@@ -15,7 +15,7 @@ from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from torch import Tensor, nn
 
 from physseg.image_arrays import as_image_list, to_tensor
-from physseg.modeling.clip_encoder import ClipEncoder
+from physseg.modeling.clip.encoder import ClipEncoder
 
 
 class DenseClip(nn.Module):
@@ -36,7 +36,7 @@ class DenseClip(nn.Module):
         device: where it runs.
 
     Raises:
-        ValueError, FileNotFoundError, ConnectionError: as `physseg.modeling.clip_weights.create_clip`.
+        ValueError, FileNotFoundError, ConnectionError: as `physseg.modeling.clip.weights.create_clip`.
     """
 
     def __init__(

@@ -11,9 +11,9 @@ from detectron2.modeling import build_backbone
 from physseg import PhysSeg
 from physseg.config import load_config
 from physseg.engine.optimizer import build_optimizer
-from physseg.modeling.appearance_guidance import AppearanceGuidance, load_backbone_weights
-from physseg.modeling.guidance import build_guidance
-from physseg.modeling.swin_backbone import TimmSwin
+from physseg.modeling.catseg.appearance_guidance import AppearanceGuidance, load_backbone_weights
+from physseg.modeling.catseg.guidance import build_guidance
+from physseg.modeling.catseg.swin_backbone import TimmSwin
 
 TINY = "swin_tiny_patch4_window7_224"
 TOY = ["MODEL.CLIP.NAME", "physseg-toy", "MODEL.CLIP.PRETRAINED", "", "MODEL.CLIP.IMAGE_SIZE", 48]

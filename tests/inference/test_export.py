@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from detectron2.modeling import build_model
 
 from physseg.config import load_config
-from physseg.export import SquareSegmenter, export_onnx
+from physseg.inference.export import SquareSegmenter, export_onnx
 from tests.small_model import CONFIG, OPTS
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from physseg.io import atomic_write
-from physseg.modeling.cost_volume import cost_volume
+from physseg.modeling.catseg.cost_volume import cost_volume
 from physseg.modeling.meta_arch import PhysSeg
 
 OPSET = 18

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from physseg.modeling.attention import attention
 from physseg.modeling.chunks import map_chunks, recomputed
+from physseg.modeling.clip.attention import attention
 
 # The published design adds -100. Weights of exp(-100) vanish in the sums, but they are subnormal numbers, with which a
 # CPU multiplies many times slower (3x on the whole attention's backward pass); exp(-1000) is exactly zero.

@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from physseg.modeling.decoder import Decoder, UpStage
+from physseg.modeling.catseg.decoder import Decoder, UpStage
 
 
 def plain_stage(stage: UpStage, x: torch.Tensor, guidance: torch.Tensor) -> torch.Tensor:

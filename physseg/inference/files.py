@@ -14,8 +14,8 @@ from PIL import Image
 
 from physseg.data.images import IMAGE_EXTENSIONS, read_image, write_label_map
 from physseg.image_arrays import check_image
+from physseg.inference.predictor import Predictor
 from physseg.io import atomic_write, write_json_atomic
-from physseg.predictor import Predictor
 from physseg.visualization import overlay
 
 VIDEO_EXTENSIONS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v")

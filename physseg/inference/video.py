@@ -8,9 +8,9 @@ import numpy as np
 from PIL import Image
 
 from physseg.data.images import BrokenFileError
+from physseg.inference.files import Job, OutputOptions
+from physseg.inference.predictor import Predictor
 from physseg.io import atomic_write, write_json_atomic
-from physseg.prediction_files import Job, OutputOptions
-from physseg.predictor import Predictor
 from physseg.visualization import legend, overlay
 
 

@@ -12,8 +12,8 @@ from open_clip import get_tokenizer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from physseg.modeling.clip_weights import create_clip, text_tower
-from physseg.modeling.finetune import set_trainable
+from physseg.modeling.clip.finetune import set_trainable
+from physseg.modeling.clip.weights import create_clip, text_tower
 from physseg.text.packed import build_prefix_tree, encode_packed, text_block
 from physseg.text.prompts import resolve_templates, synonyms
 

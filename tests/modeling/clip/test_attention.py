@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from physseg.modeling.attention import attention
+from physseg.modeling.clip.attention import attention
 
 
 def written_out(query, key, value, mask):

@@ -6,9 +6,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from physseg.modeling.aggregation import shift_mask
-from physseg.modeling.catseg_names import CLIP, HEAD, physseg_name, to_catseg, to_physseg
-from physseg.modeling.catseg_shapes import GRID, WINDOW, Sizes, fitting_config, published_shapes, read_sizes
+from physseg.modeling.catseg.aggregation import shift_mask
+from physseg.modeling.catseg.names import CLIP, HEAD, physseg_name, to_catseg, to_physseg
+from physseg.modeling.catseg.shapes import GRID, WINDOW, Sizes, fitting_config, published_shapes, read_sizes
 
 # Parts of physseg that CAT-Seg does not have; only training uses them.
 _TRAINING_ONLY = ("structure_head.", "patch_alignment.")

@@ -1,0 +1,1 @@
+"""Segmenting one's own pictures: predictor, files, video, dense features, export."""

@@ -1,0 +1,1 @@
+"""CAT-Seg: cost volume, aggregation, decoder, guidance, and the names of its published checkpoints."""

@@ -1,0 +1,1 @@
+"""CLIP as an encoder of dense features and of names."""
