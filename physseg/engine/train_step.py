@@ -68,7 +68,8 @@ class TrainStep(TrainerBase):
         ema: updated after each step, if given.
 
     Attributes:
-        stop_requested: set by `request_stop`; after an iteration it is the same in all processes.
+        stop_requested: whether any process was asked to stop (`request_stop`) before it last exchanged losses with the
+            others. It is the same in all processes, and once True it stays so.
     """
 
     def __init__(
@@ -86,6 +87,8 @@ class TrainStep(TrainerBase):
         self.device_type = self.parameters[0].device.type
         self.grad_scaler = build_grad_scaler(self.device_type, options.amp, options.amp_dtype)
         self.stop_requested = False
+        # Of this process alone. A signal may set it at any moment, so that nothing else may ever write to it.
+        self._asked_to_stop = False
 
     def start(self, data_loader: Iterable[Sequence[dict]]) -> None:
         """Take batches from this loader from now on."""
@@ -93,8 +96,8 @@ class TrainStep(TrainerBase):
         self._batches = iter(data_loader)
 
     def request_stop(self) -> None:
-        """Ask for a stop after the iteration in progress."""
-        self.stop_requested = True
+        """Ask for a stop after the iteration in progress, or the next if the processes are exchanging losses."""
+        self._asked_to_stop = True
 
     def run_step(self) -> None:
         """Run one iteration.
@@ -193,8 +196,8 @@ class TrainStep(TrainerBase):
 
     def _agree(self, losses: dict[str, float], data_time: float) -> None:
         """Share losses and stop requests among the processes, log them, stop at the first that is not finite."""
-        everyone = comm.all_gather((losses, data_time, self.stop_requested))
-        self.stop_requested = any(stop for *_, stop in everyone)
+        everyone = comm.all_gather((losses, data_time, self._asked_to_stop))
+        self.stop_requested = self.stop_requested or any(stop for *_, stop in everyone)
         mean = {name: sum(own[name] for own, *_ in everyone) / len(everyone) for name in losses}
         total = sum(mean.values())
         if total - total != 0:  # inf and NaN
