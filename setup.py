@@ -30,7 +30,17 @@ EXTRAS = {
     "wandb": ["wandb>=0.16"],
     # Training over several nodes.
     "slurm": ["submitit>=1.5"],
-    "dev": ["pytest>=8", "ruff>=0.9", "scikit-image>=0.20", "scikit-learn>=1.2"],
+    "dev": [
+        "pytest>=9",
+        "pytest-timeout>=2.3",
+        # Rather than pytest-xdist: random order finds what tests leave behind for each other, and a small machine has no
+        # cores to spare for tests side by side.
+        "pytest-randomly>=4",
+        "psutil>=5.9",
+        "ruff>=0.9",
+        "scikit-image>=0.20",
+        "scikit-learn>=1.2",
+    ],
 }
 
 setup(

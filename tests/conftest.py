@@ -1,4 +1,4 @@
-"""What every test gets: fixed seeds, no network, no window."""
+"""What every test gets: fixed seeds, no network, no window, and no process that outlives it."""
 
 import os
 import random
@@ -14,6 +14,25 @@ import torch
 
 # Before any test imports Detectron2, which may need it.
 from physseg import compat  # noqa: F401
+from tests import processes_left
+
+
+def pytest_configure(config):
+    config.option.randomly_reset_seed = False  # the order is random, the seeds are not
+    processes_left.adopt_orphans()
+    processes_left.kill_descendants_on_sigterm()
+
+
+def pytest_sessionfinish():
+    processes_left.kill(processes_left.descendants())
+
+
+@pytest.fixture(autouse=True)
+def ended_processes():
+    """What a test has started ends with it, also when it fails or its time is over."""
+    before = processes_left.descendants()
+    yield
+    processes_left.kill(processes_left.descendants() - before)
 
 
 @pytest.fixture(autouse=True)
