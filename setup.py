@@ -33,8 +33,8 @@ EXTRAS = {
     "dev": [
         "pytest>=9",
         "pytest-timeout>=2.3",
-        # Rather than pytest-xdist: random order finds what tests leave behind for each other, and a small machine has no
-        # cores to spare for tests side by side.
+        # Rather than pytest-xdist: random order finds what tests leave behind for each other, and a small machine has
+        # no cores to spare for tests side by side.
         "pytest-randomly>=4",
         "psutil>=5.9",
         "ruff>=0.9",
