@@ -118,12 +118,19 @@ def _add_clip(cfg: CN) -> None:
     cfg.MODEL.CLIP.IMAGE_SIZE = 384
     # Two 0-based block indices whose patch tokens become guidance; empty: those at one and two thirds of the depth.
     cfg.MODEL.CLIP.LEVELS = []
-    # Which CLIP weights train: "attention" (q and v projections, visual and text), "full", "frozen".
+    # Which CLIP weights train: "attention" (q and v projections, visual and text), "attention_and_positions" (every
+    # weight and bias of attention, and the positional embedding: CAT-Seg of 2023), "blocks" (the transformer blocks:
+    # what CAT-Seg calls full), "full" (everything), "frozen".
     cfg.MODEL.CLIP.FINETUNE = "attention"
     # False freezes the text encoder whatever FINETUNE says: text features are then computed once, not every step.
     cfg.MODEL.CLIP.FINETUNE_TEXT = True
     # Recompute CLIP's image blocks in the backward pass: less memory, about a tenth more time.
     cfg.MODEL.CLIP.RECOMPUTE = False
+
+    cfg.MODEL.DENSE = CN()
+    # The last image block's dense path: "catseg" adds the CLS token's input to every token (CAT-Seg, CVPR 2024),
+    # "maskclip" each token's own (CAT-Seg of 2023).
+    cfg.MODEL.DENSE.METHOD = "catseg"
 
 
 def _add_text(cfg: CN) -> None:

@@ -36,6 +36,7 @@ def parts_from_config(cfg: CfgNode) -> dict[str, Any]:
         load_weights=not cfg.MODEL.WEIGHTS,
         recompute=cfg.MODEL.CLIP.RECOMPUTE,
         finetune_text=cfg.MODEL.CLIP.FINETUNE_TEXT,
+        dense_path=cfg.MODEL.DENSE.METHOD,
     )
     guidance = build_guidance(cfg, clip)
     channels = guidance.channels

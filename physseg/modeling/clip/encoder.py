@@ -12,6 +12,7 @@ from open_clip import get_tokenizer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from physseg.modeling.clip.dense_paths import DENSE_PATHS
 from physseg.modeling.clip.finetune import set_trainable
 from physseg.modeling.clip.weights import create_clip, text_tower
 from physseg.text.packed import build_prefix_tree, encode_packed, text_block
@@ -36,12 +37,13 @@ class ClipEncoder(nn.Module):
         name, pretrained: as in `create_clip`.
         image_size: side in pixels of the square that the encoder sees.
         levels: two block indices, counted from 0; empty: the blocks that end the first and the second third.
-        finetune: "attention", "full" or "frozen" (`set_trainable`).
+        finetune: which weights train (`set_trainable`).
         templates: prompt templates or names of template sets.
         synonym_policy: "first" prompts a name's first synonym, "average" averages the features of all of them.
         load_weights: False leaves random weights; a checkpoint is loaded afterwards.
         recompute: recompute the transformer blocks in the backward pass instead of keeping their activations.
         finetune_text: False freezes the text encoder whatever `finetune` says.
+        dense_path: one of `DENSE_PATHS`.
 
     Raises:
         ValueError: an argument that does not fit the model, naming the configuration key.
@@ -59,8 +61,12 @@ class ClipEncoder(nn.Module):
         load_weights: bool = True,
         recompute: bool = False,
         finetune_text: bool = True,
+        dense_path: str = "catseg",
     ):
         super().__init__()
+        if dense_path not in DENSE_PATHS:
+            raise ValueError(f"MODEL.DENSE.METHOD: expected one of {tuple(DENSE_PATHS)}, got {dense_path!r}")
+        self.dense_path = dense_path
         self.model = create_clip(name, pretrained, load_weights)
         set_trainable(self.model, finetune, finetune_text)
         self.text_trains = finetune_text and finetune != "frozen"
@@ -92,7 +98,7 @@ class ClipEncoder(nn.Module):
         self._run_text_block = torch.compile(text_block, **options)
 
     def forward(self, images: Tensor) -> ImageFeatures:
-        """Dense CLIP features (METHOD: value-only last block plus the CLS token as residual).
+        """Dense CLIP features, the last block being `dense_path`'s.
 
         Args:
             images: (B, 3, h, w), normalised with CLIP's mean and standard deviation; resized to `image_size`.
@@ -111,7 +117,7 @@ class ClipEncoder(nn.Module):
             x = checkpoint(self._run_block, block, x, use_reentrant=False) if recompute else self._run_block(block, x)
             if index in self.levels:
                 kept[index] = self._to_map(x)
-        x = _dense_block(last, x)
+        x = DENSE_PATHS[self.dense_path](last, x)
         x = visual.ln_post(x) @ visual.proj
         return ImageFeatures(self._to_map(x), *(kept[level] for level in self.levels))
 
@@ -166,16 +172,3 @@ class ClipEncoder(nn.Module):
 def _block(block: nn.Module, x: Tensor) -> Tensor:
     x = x + block.ls_1(block.attn(block.ln_1(x)))
     return x + block.ls_2(block.mlp(block.ln_2(x)))
-
-
-def _dense_block(block: nn.Module, x: Tensor) -> Tensor:
-    """Last block: every token keeps its own value and the CLS token is the residual."""
-    attn = block.attn
-    values = attn.values(block.ln_1(x))
-    if torch.is_grad_enabled():
-        # q and k do not matter here. A zero gradient instead of none keeps CAT-Seg's weight decay on trained ones,
-        # and lets DistributedDataParallel find every trained parameter used.
-        unused = [w for w in (attn.q_proj_weight, attn.k_proj_weight) if w.requires_grad]
-        values = values + sum(0.0 * w.sum() for w in unused)
-    values = block.ls_1(values) + x[:, :1]
-    return values + block.ls_2(block.mlp(block.ln_2(values)))

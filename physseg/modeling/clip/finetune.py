@@ -2,7 +2,7 @@
 
 from torch import nn
 
-POLICIES = ("attention", "full", "frozen")
+POLICIES = ("attention", "attention_and_positions", "blocks", "full", "frozen")
 
 
 def set_trainable(clip: nn.Module, policy: str, text: bool = True) -> None:
@@ -10,9 +10,11 @@ def set_trainable(clip: nn.Module, policy: str, text: bool = True) -> None:
 
     Args:
         clip: an open_clip model with `SplitAttention`.
-        policy: "attention" trains the q and v projection weights of every attention, visual and text (CAT-Seg);
-            "full" trains all but `logit_scale`, which the dense path does not use; "frozen" trains nothing.
-        text: False freezes the text encoder whatever the policy (CAT-Seg, 2023 design).
+        policy: "attention" trains the q and v projection weights of every attention, visual and text (CAT-Seg, CVPR
+            2024); "attention_and_positions" every weight and bias of attention and the positional embedding (CAT-Seg
+            of 2023, whose text encoder is frozen); "blocks" the transformer blocks (CAT-Seg's "full"); "full" all but
+            `logit_scale`, which the dense path does not use; "frozen" nothing.
+        text: False freezes the text encoder whatever the policy.
 
     Raises:
         ValueError: an unknown policy.
@@ -20,10 +22,15 @@ def set_trainable(clip: nn.Module, policy: str, text: bool = True) -> None:
     if policy not in POLICIES:
         raise ValueError(f"MODEL.CLIP.FINETUNE: expected one of {POLICIES}, got {policy!r}")
     for name, parameter in clip.named_parameters():
-        leaf = name.rsplit(".", 1)[-1]
-        if not (text or name.startswith("visual.")):
-            parameter.requires_grad_(False)
-        elif policy == "attention":
-            parameter.requires_grad_(leaf in ("q_proj_weight", "v_proj_weight"))
-        else:
-            parameter.requires_grad_(policy == "full" and leaf not in ("logit_scale", "logit_bias"))
+        parameter.requires_grad_((text or name.startswith("visual.")) and _trains(name, policy))
+
+
+def _trains(name: str, policy: str) -> bool:
+    *modules, leaf = name.split(".")
+    if policy == "attention":
+        return leaf in ("q_proj_weight", "v_proj_weight")
+    if policy == "attention_and_positions":
+        return "attn" in modules or leaf == "positional_embedding"
+    if policy == "blocks":
+        return "resblocks" in modules
+    return policy == "full" and leaf not in ("logit_scale", "logit_bias")

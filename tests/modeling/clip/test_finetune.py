@@ -25,6 +25,25 @@ def test_attention_trains_q_and_v_of_both_towers(clip):
     assert trained(clip) == attention("visual.", 4) | attention("", 2)
 
 
+def every_attention_weight_and_bias(prefix: str, blocks: int) -> set[str]:
+    leaves = ("q_proj_weight", "k_proj_weight", "v_proj_weight", "in_proj_bias", "out_proj.weight", "out_proj.bias")
+    return {f"{prefix}transformer.resblocks.{i}.attn.{leaf}" for i in range(blocks) for leaf in leaves}
+
+
+def test_attention_and_positions(clip):
+    visual = every_attention_weight_and_bias("visual.", 4) | {"visual.positional_embedding"}
+    set_trainable(clip, "attention_and_positions", text=False)
+    assert trained(clip) == visual
+    set_trainable(clip, "attention_and_positions")
+    assert trained(clip) == visual | every_attention_weight_and_bias("", 2) | {"positional_embedding"}
+
+
+def test_blocks_train_whole_and_nothing_around_them(clip):
+    set_trainable(clip, "blocks")
+    assert trained(clip) == {name for name, _ in clip.named_parameters() if "resblocks" in name}
+    assert "visual.class_embedding" not in trained(clip)
+
+
 def test_full_trains_all_but_the_logit_scale(clip):
     set_trainable(clip, "full")
     assert trained(clip) == {name for name, _ in clip.named_parameters()} - {"logit_scale"}
