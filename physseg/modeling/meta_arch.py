@@ -27,9 +27,10 @@ from physseg.modeling.catseg.aggregation import CostAggregation
 from physseg.modeling.catseg.cost_volume import ClassLogits, cost_volume, likeliest_classes, take_classes
 from physseg.modeling.catseg.decoder import Decoder
 from physseg.modeling.chunks import chunked_sum, map_chunks
-from physseg.modeling.clip.encoder import ClipEncoder, ImageFeatures
+from physseg.modeling.clip.encoder import ClipEncoder
+from physseg.modeling.encoded import EncodedBatch, EncodedImage
 from physseg.modeling.postprocess import whole_prediction, windows_prediction
-from physseg.modeling.sliding_window import plan_windows, split_windows
+from physseg.modeling.sliding_window import WindowPlan, plan_windows, split_windows
 from physseg.modeling.structure_head import StructureHead
 from physseg.structure.superpoint import SuperPointSource
 from physseg.text.cache import TextCache
@@ -164,7 +165,7 @@ class PhysSeg(nn.Module):
         features = self.clip(images)
         text = self.text_features(self.vocabulary)
         guidance = self.guidance(features, images)
-        tokens, classes = self._aggregate(features, guidance, text)
+        tokens, classes = self._aggregate(features.dense, guidance, text)
         losses = {"loss_sem_seg": self._segmentation_loss(tokens, classes, guidance, sem_seg)}
         if self.patch_alignment is not None:
             loss = self.patch_alignment(features.dense, F.normalize(text.mean(1), dim=-1), sem_seg)
@@ -211,6 +212,34 @@ class PhysSeg(nn.Module):
                     results[index] = result
         return results
 
+    @torch.no_grad()
+    def encode_image(self, x: dict[str, Any]) -> EncodedImage:
+        """One test input (see `forward`) as far as no word matters: CLIP's image encoder and the guidance.
+
+        Kept by the caller, it lets other words be tried on the same image for the price of `predict_encoded`.
+        """
+        if self.window:
+            windows, plan = self._windows(x)
+            return EncodedImage(tuple(self._encode(part, part) for part in windows), plan, (1.0, 1.0), _output_size(x))
+        square, padded, used = self._squares([x])
+        return EncodedImage((self._encode(square, padded),), None, used[0], _output_size(x))
+
+    @torch.no_grad()
+    def predict_encoded(
+        self, image: EncodedImage, vocabulary: Sequence[str] | None = None, output: str = "probabilities"
+    ) -> dict[str, Tensor]:
+        """The prediction of an encoded image, equal to `predict`'s: text, aggregation and decoder alone run.
+
+        Args:
+            vocabulary, output: as in `forward`'s test inputs.
+        """
+        names = self.vocabulary if vocabulary is None else tuple(check_vocabulary(vocabulary))
+        text = self.text_features(names)
+        parts = [self._decode(part, text) for part in image.parts]
+        if image.plan is None:
+            return whole_prediction(parts[0], image.size, image.used, output == "labels")
+        return windows_prediction(parts, image.plan, image.size, output == "labels")
+
     def text_features(self, vocabulary: Sequence[str]) -> Tensor:
         """(T, P, E) features of the names; recomputed in training, kept in evaluation until weights change."""
         if self.training and self.clip.text_trains:
@@ -256,13 +285,11 @@ class PhysSeg(nn.Module):
             total = total + dropped_classes_sum(sem_seg, classes, self.ignore_value)
         return total / segmentation_loss_count(sem_seg, len(self.vocabulary), self.ignore_value, self.ignored_pixels)
 
-    def _aggregate(
-        self, features: ImageFeatures, guidance: Mapping[str, Tensor], text: Tensor
-    ) -> tuple[Tensor, Tensor | None]:
+    def _aggregate(self, dense: Tensor, guidance: Mapping[str, Tensor], text: Tensor) -> tuple[Tensor, Tensor | None]:
         """Cost volume and its aggregation: tokens (B, K, N, C) and the kept classes (B, K), None for all."""
-        classes = likeliest_classes(features.dense, text, self.max_classes)
+        classes = likeliest_classes(dense, text, self.max_classes)
         text = text[None] if classes is None else take_classes(text[None], classes)
-        cost = cost_volume(features.dense, text)
+        cost = cost_volume(dense, text)
         b, t = cost.shape[:2]
         class_chunk = self._classes_at_once(b)
         pooling = self.pooling if self.training else self.test_pooling
@@ -271,42 +298,57 @@ class PhysSeg(nn.Module):
         tokens = self.aggregation(cost, guidance["g3"], text, pooling, class_chunk, position_chunk)
         return tokens, classes
 
-    def _logits(self, square: Tensor, images: Iterable[Tensor], text: Tensor) -> ClassLogits:
-        """Logits on four times the token grid.
+    def _encode(self, square: Tensor, images: Iterable[Tensor]) -> EncodedBatch:
+        """All that no word changes.
 
         Args:
             square: (B, 3, s, s) normalised images at CLIP's size. images: the same B images as they were before.
-            text: (T, P, E).
         """
         features = self.clip(square)
-        guidance = self.guidance(features, images)
-        tokens, classes = self._aggregate(features, guidance, text)
-        prepared = self.decoder.prepare(guidance["g4"], guidance["g5"])
+        return EncodedBatch(features.dense, self.guidance(features, images))
+
+    def _decode(self, encoded: EncodedBatch, text: Tensor) -> ClassLogits:
+        """Logits on four times the token grid for names (T, P, E)."""
+        tokens, classes = self._aggregate(encoded.dense, encoded.guidance, text)
+        prepared = self.decoder.prepare(encoded.guidance["g4"], encoded.guidance["g5"])
         values = map_chunks(self.decoder, tokens, 1, self._classes_at_once(len(tokens)), *prepared)
         return ClassLogits(values, classes, len(text))
 
-    def _predict_whole(self, batched_inputs: list[dict[str, Any]], text: Tensor) -> list[dict[str, Tensor]]:
-        """Plain inference: each image resized to CLIP's square."""
+    def _logits(self, square: Tensor, images: Iterable[Tensor], text: Tensor) -> ClassLogits:
+        """`_encode`, then `_decode`."""
+        return self._decode(self._encode(square, images), text)
+
+    def _squares(self, batched_inputs: list[dict[str, Any]]) -> tuple[Tensor, list[Tensor], list[tuple[float, float]]]:
+        """For plain inference: images at CLIP's size, as they were before, and the share of each that is no padding."""
         images = [self._normalise(x["image"]) for x in batched_inputs]
         padded = [pad_to_common_size([image])[0] for image in images]
         size = (self.clip.image_size, self.clip.image_size)
         square = [F.interpolate(p[None], size=size, mode="bilinear", align_corners=False) for p in padded]
-        logits = self._logits(torch.cat(square), padded, text)
-        results = []
-        for index, (x, image, pad) in enumerate(zip(batched_inputs, images, padded, strict=True)):
-            used = (1.0, 1.0)
-            if self.crop_padding:
-                used = (image.shape[1] / pad.shape[1], image.shape[2] / pad.shape[2])
-            results.append(whole_prediction(logits.image(index), _output_size(x), used, x.get("output") == "labels"))
-        return results
+        used = [(1.0, 1.0)] * len(images)
+        if self.crop_padding:
+            used = [(i.shape[1] / p.shape[1], i.shape[2] / p.shape[2]) for i, p in zip(images, padded, strict=True)]
+        return torch.cat(square), padded, used
+
+    def _windows(self, x: Mapping[str, Any]) -> tuple[tuple[Tensor, ...], WindowPlan]:
+        """For sliding windows: an image's windows, normalised, in batches, and where they lie."""
+        image = self._to_float(x["image"])
+        plan = plan_windows(tuple(image.shape[-2:]), **self.window)
+        return self._normalise(split_windows(image, plan)).split(self._images_at_once()), plan
+
+    def _predict_whole(self, batched_inputs: list[dict[str, Any]], text: Tensor) -> list[dict[str, Tensor]]:
+        """Plain inference."""
+        square, padded, used = self._squares(batched_inputs)
+        logits = self._logits(square, padded, text)
+        return [
+            whole_prediction(logits.image(index), _output_size(x), used[index], x.get("output") == "labels")
+            for index, x in enumerate(batched_inputs)
+        ]
 
     def _predict_windows(self, batched_inputs: list[dict[str, Any]], text: Tensor) -> list[dict[str, Tensor]]:
         """Sliding-window inference of one image."""
         (x,) = batched_inputs
-        image = self._to_float(x["image"])
-        plan = plan_windows(tuple(image.shape[-2:]), **self.window)
-        windows = self._normalise(split_windows(image, plan))
-        parts = [self._logits(part, part, text) for part in windows.split(self._images_at_once())]
+        windows, plan = self._windows(x)
+        parts = [self._logits(part, part, text) for part in windows]
         return [windows_prediction(parts, plan, _output_size(x), x.get("output") == "labels")]
 
     def _classes_at_once(self, images: int) -> int:
