@@ -18,7 +18,7 @@ from typing import Any
 
 from detectron2.config import CfgNode
 
-from physseg.config_files import read_yaml
+from physseg.config.yaml_files import read_yaml
 from physseg.data.images import IMAGE_EXTENSIONS, LABEL_EXTENSIONS
 from physseg.data.registration import register_folders
 from physseg.data.specs import find_spec

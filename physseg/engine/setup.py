@@ -10,7 +10,7 @@ from detectron2.engine import default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
-from physseg.config import load_config
+from physseg.config import check_device, load_config
 from physseg.data.custom import register_custom
 from physseg.memory import keep_freed_memory
 
@@ -24,6 +24,7 @@ def config_from_args(args: argparse.Namespace) -> CfgNode:
         FileNotFoundError, ValueError: as `load_config`.
     """
     cfg = load_config(args.config_file, args.opts)
+    check_device(cfg.MODEL.DEVICE)
     cfg.freeze()
     return cfg
 

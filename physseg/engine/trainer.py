@@ -16,6 +16,7 @@ from detectron2.utils.events import EventWriter
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from physseg.config import check_config
 from physseg.engine.checkpointing import TrainingCheckpointer, clear_the_way, remove_partial_files
 from physseg.engine.ema import WeightEMA
 from physseg.engine.hooks import (
@@ -52,6 +53,7 @@ class Trainer(DefaultTrainer):
         # DefaultTrainer's own constructor builds loader and optimizer before it is known where training starts, and
         # wraps models on the CPU as if they were on a GPU. The rest of DefaultTrainer is used as it is.
         super(DefaultTrainer, self).__init__()
+        check_config(cfg)
         check_best_metric(cfg)
         cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
         self.cfg = cfg

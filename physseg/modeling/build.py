@@ -5,6 +5,7 @@ from typing import Any
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
+from physseg.config import check_config, check_device
 from physseg.data.custom import register_custom
 from physseg.data.vocabularies import get_vocabulary
 from physseg.losses import PatchAlignmentLoss
@@ -23,6 +24,8 @@ def parts_from_config(cfg: CfgNode) -> dict[str, Any]:
     Raises:
         ValueError, FileNotFoundError, ConnectionError: a key that does not fit, named; see the parts.
     """
+    check_config(cfg)
+    check_device(cfg.MODEL.DEVICE)
     node = cfg.MODEL.AGGREGATION
     clip = ClipEncoder(
         cfg.MODEL.CLIP.NAME,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from physseg.config import load_config
-from physseg.config_files import read_config_chain
+from physseg.config.yaml_files import read_config_chain
 
 _KEYS = {"title", "base", "output", "seeds", "set", "runs", "grid", "baseline", "num_gpus", "slurm"}
 

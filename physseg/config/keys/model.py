@@ -1,0 +1,99 @@
+"""Keys of the model: CLIP, text, guidance, cost aggregation."""
+
+import torch
+
+from physseg.config.key import Area, Key
+from physseg.config.names import backbones, clip_models, meta_architectures
+from physseg.config.rules import Bool, Choice, Float, Int, Known, List, Text
+from physseg.config.special_rules import Device, Template
+
+_FINETUNE = Choice("attention", "attention_and_positions", "blocks", "full", "frozen")
+
+# fmt: off
+CLIP = Area("CLIP", "The model, and the encoder it is built on.", (
+    Key("MODEL.META_ARCHITECTURE", "PhysSeg", Known("a registered meta-architecture", meta_architectures),
+        "The paper's model and its baseline are one class, the additions switched on or off."),
+    Key("MODEL.DEVICE", "cuda" if torch.cuda.is_available() else "cpu", Device(),
+        "A config made on a machine without a GPU runs there.", shown='"cuda" with a GPU, else "cpu"'),
+    Key("MODEL.WEIGHTS", "", Text(empty=True),
+        "A physseg checkpoint to start from or to predict with; it holds CLIP's weights too."),
+    Key("MODEL.PIXEL_MEAN", [122.7709383, 116.7460125, 104.09373615], List(Float(0, 255), 3, 3),
+        "RGB mean of CLIP's training images, in 0-255 units (OpenAI CLIP)."),
+    Key("MODEL.PIXEL_STD", [68.5005327, 66.6321579, 70.3231630], List(Float(above=0, most=255), 3, 3),
+        "Their standard deviation."),
+    Key("MODEL.CLIP.NAME", "ViT-B-16-quickgelu", Known("a model that open_clip lists", clip_models),
+        "open_clip model name. The -quickgelu names are OpenAI's activation."),
+    Key("MODEL.CLIP.PRETRAINED", "openai", Text(empty=True),
+        'open_clip tag, path of a local file (.pt, .pth, .bin, .safetensors), "toy" (shipped), or "" (random).'),
+    Key("MODEL.CLIP.IMAGE_SIZE", 384, Int(1, 8192),
+        "Side in pixels of the square the encoder sees; the token grid is this over the patch size."),
+    Key("MODEL.CLIP.LEVELS", [], List(Int(0, 1000), most=2, rising=True),
+        "Two 0-based block indices whose patch tokens become guidance; empty: those at one and two thirds of the "
+        "depth."),
+    Key("MODEL.CLIP.FINETUNE", "attention", _FINETUNE,
+        'Which CLIP weights train: "attention" (q and v projections, visual and text), "attention_and_positions" '
+        '(every weight and bias of attention, and the positional embedding: CAT-Seg of 2023), "blocks" (the '
+        'transformer blocks: what CAT-Seg calls full), "full" (everything), "frozen".'),
+    Key("MODEL.CLIP.FINETUNE_TEXT", True, Bool(),
+        "False freezes the text encoder whatever FINETUNE says: text features are then computed once, not every step."),
+    Key("MODEL.CLIP.RECOMPUTE", False, Bool(),
+        "Recompute CLIP's image blocks in the backward pass: less memory, about a tenth more time."),
+    Key("MODEL.DENSE.METHOD", "catseg", Choice("catseg", "maskclip"),
+        'The last image block\'s dense path: "catseg" adds the CLS token\'s input to every token (CAT-Seg, CVPR 2024), '
+        '"maskclip" each token\'s own (CAT-Seg of 2023).'),
+))
+
+TEXT = Area("Text", "From class names to prompts.", (
+    Key("MODEL.TEXT.TEMPLATES", ["A photo of a {} in the scene"], List(Template(), least=1),
+        'Prompt templates: strings with one {}, or the sets "single" (the default), "imagenet_select" (8) and '
+        '"imagenet" (80).'),
+    Key("MODEL.TEXT.SYNONYMS", "first", Choice("first", "average"),
+        'A name such as "building, edifice": "first" prompts its first synonym (CAT-Seg), "average" all of them.'),
+    Key("MODEL.TEXT.VOCABULARY", "", Text(empty=True),
+        "Vocabulary when an input carries none: a vocabulary's name, or a text file with one name per line; empty: "
+        "the vocabulary of DATASETS.TRAIN."),
+))
+
+APPEARANCE = Area("Guidance and appearance backbone", "What guides cost aggregation and decoder.", (
+    Key("MODEL.GUIDANCE", "clip", Choice("clip", "backbone"),
+        'Where guidance comes from: "clip", its own levels (CAT-Seg of CVPR 2024), or "backbone", an appearance '
+        "backbone of Detectron2's registry (CAT-Seg of 2023, the paper's baseline)."),
+    Key("MODEL.BACKBONE.NAME", "build_resnet_backbone", Known("a backbone in Detectron2's registry", backbones),
+        'The appearance backbone where GUIDANCE is "backbone"; "build_timm_swin_backbone" is the published one.'),
+    Key("MODEL.APPEARANCE.IMAGE_SIZE", 384, Int(1, 8192),
+        "Side in pixels of the square that the backbone sees; must be 16 times CLIP's token grid."),
+    Key("MODEL.APPEARANCE.PIXEL_MEAN", [123.675, 116.28, 103.53], List(Float(0, 255), 3, 3),
+        "RGB mean of ImageNet in 0-255 units, which Swin and torchvision's ResNets were trained with."),
+    Key("MODEL.APPEARANCE.PIXEL_STD", [58.395, 57.12, 57.375], List(Float(above=0, most=255), 3, 3),
+        "Its standard deviation."),
+    Key("MODEL.APPEARANCE.WEIGHTS", "", Text(empty=True),
+        "Local file of weights under the backbone's own names, for a ResNet Detectron2's R-101.pkl; empty: as built."),
+    Key("MODEL.SWIN.NAME", "swin_base_patch4_window12_384", Text(),
+        'timm model that "build_timm_swin_backbone" builds.'),
+    Key("MODEL.SWIN.PRETRAINED", "ms_in22k", Text(empty=True),
+        'timm tag, local file, or "" (random). ImageNet-22k is what CAT-Seg started from.'),
+))
+
+AGGREGATION = Area("Cost aggregation", "From the cost volume to logits. The numbers are CAT-Seg's.", (
+    Key("MODEL.AGGREGATION.LAYERS", 2, Int(1, 100), "Spatial and class aggregation, in turns, this often."),
+    Key("MODEL.AGGREGATION.DIM", 128, Int(1, 8192), "Channels of a token."),
+    Key("MODEL.AGGREGATION.GUIDANCE_DIM", 128, Int(1, 8192), "Channels of image and text guidance."),
+    Key("MODEL.AGGREGATION.HEADS", 4, Int(1, 1024), "Attention heads; must divide DIM."),
+    Key("MODEL.AGGREGATION.WINDOW", 12, Int(1, 1024), "Side of a Swin window in tokens; must divide the token grid."),
+    Key("MODEL.AGGREGATION.POOLING", [2, 2], List(Int(1, 1024), 2, 2),
+        "Class attention works on a grid pooled by this in training; TEST.POOLING holds at test."),
+    Key("MODEL.AGGREGATION.MAX_CLASSES", 256, Int(1, 100_000),
+        "Class attention pads to this many tokens (CAT-Seg); more classes than this keep the likeliest ones."),
+    Key("MODEL.AGGREGATION.UPSAMPLED_DIMS", [256, 128], List(Int(1, 8192), 2, 2),
+        "Channels of the two guidance maps after upsampling, coarse first."),
+    Key("MODEL.AGGREGATION.DECODER_GUIDANCE_DIMS", [32, 16], List(Int(1, 8192), 2, 2),
+        "Channels of the two guidance maps after their projection, coarse first."),
+    Key("MODEL.AGGREGATION.DECODER_DIMS", [64, 32], List(Int(1, 8192), 2, 2),
+        "Channels after each of the decoder's two upsamplings; GroupNorm has one group for every 16."),
+    Key("MODEL.AGGREGATION.CLASS_CHUNK", 0, Int(0),
+        "Class maps (one class of one image) worked on at a time: bounds memory, changes no number. 0: for a 24x24 "
+        "grid 8 on a CPU and 256 on a GPU."),
+    Key("MODEL.AGGREGATION.RECOMPUTE", False, Bool(),
+        "Recompute all of cost aggregation in the backward pass, not only its linear layers: about half the memory of "
+        "a training step, a tenth more time."),
+))

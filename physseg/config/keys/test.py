@@ -1,0 +1,38 @@
+"""Keys of inference and evaluation."""
+
+from physseg.config.key import Area, Key
+from physseg.config.rules import Bool, Float, Int, List, Only
+from physseg.config.special_rules import ExpectedResult, Metric
+
+_SIDE = Int(1, 65536)
+
+# fmt: off
+TEST = Area("Test", "How an image is segmented.", (
+    Key("TEST.SLIDING_WINDOW", False, Bool(),
+        "CAT-Seg's key: four overlapping crops and the whole image instead of the whole image alone."),
+    Key("TEST.POOLING", [1, 1], List(Int(1, 1024), 2, 2), "Class attention's pooling at test, whatever training used."),
+    Key("TEST.WINDOW_SIZE", 384, _SIDE, "Side in pixels of a sliding-window crop."),
+    Key("TEST.WINDOW_STRIDE", 256, _SIDE, "From one crop to the next."),
+    Key("TEST.WINDOW_CANVAS", 640, _SIDE, "Side of the square that the image is squashed to."),
+    Key("TEST.KEEP_ASPECT", False, Bool(),
+        "True keeps the aspect ratio in sliding-window inference (CAT-Seg squashes to a square)."),
+    Key("TEST.CROP_PADDING", False, Bool(),
+        "True removes the padded border before the prediction is resized (CAT-Seg does not)."),
+))
+
+EVALUATION = Area("Evaluation", "When, and what is counted.", (
+    Key("TEST.EVAL_PERIOD", 0, Int(), "Iterations between evaluations; 0: only after the last."),
+    Key("TEST.BEST_METRIC", "mean_mIoU", Metric(),
+        'What model_best.pth is the best by: over DATASETS.TEST, or of one of them; "boundary_IoU" where '
+        "TEST.BOUNDARY_IOU is on."),
+    Key("TEST.BOUNDARY_IOU", False, Bool(),
+        "True adds Boundary IoU (Cheng et al. 2021): no part of the published tables, and it costs time."),
+    Key("TEST.BOUNDARY_DILATION", 0.02, Float(above=0, most=1),
+        "Its distance as a fraction of the image diagonal (0.02 in that paper)."),
+    Key("TEST.SEEN_SIMILARITY", 0.95, Float(-1, 1),
+        "A benchmark's class counts as seen by text similarity from this cosine to its nearest training class on."),
+    Key("TEST.BATCH_SIZE", 1, Int(1, 100_000), "Images per forward pass and process in evaluation."),
+    Key("TEST.EXPECTED_RESULTS", [], List(ExpectedResult()), "What Detectron2 compares the last evaluation to."),
+    Key("TEST.AUG.ENABLED", False, Only(False), "Detectron2's test-time augmentation: not built. See SLIDING_WINDOW."),
+    Key("TEST.PRECISE_BN.ENABLED", False, Only(False), "The model has no batch statistics."),
+))

@@ -1,0 +1,83 @@
+"""Rules of single keys."""
+
+from typing import Any
+
+import torch
+
+from physseg.config.rules import Rule, Words, did_you_mean
+
+# physseg.text.prompts holds the templates themselves.
+TEMPLATE_SETS = ("single", "imagenet_select", "imagenet")
+METRICS = ("mIoU", "mIoU_old", "fwIoU", "mACC", "pACC", "boundary_IoU")
+
+
+class Device(Words):
+    """A device that PyTorch can compute on; whether this machine has it is `check_device`'s question."""
+
+    def allows(self, value: Any) -> bool:
+        if not isinstance(value, str):
+            return False
+        kind, colon, index = value.partition(":")
+        custom = torch._C._get_privateuse1_backend_name()
+        numbered = kind in ("cuda", "xpu", custom) and index.isdecimal() and len(index) < 4
+        return value in ("cpu", "cuda", "mps", "xpu", custom) or (bool(colon) and numbered)
+
+    def hint(self, value: Any) -> str:
+        if isinstance(value, str) and value.lower().startswith(("gpu", "cuda")):
+            number = "".join(filter(str.isdecimal, value))
+            return f'A GPU is "cuda{":" + number if number else ""}".'
+        return did_you_mean(value, ("cpu", "cuda", "mps")) or super().hint(value)
+
+    def __str__(self) -> str:
+        return '"cpu", "cuda", "cuda:N" (N a GPU\'s number), "mps" or "xpu"'
+
+
+class Template(Words):
+    """A prompt template, or the name of a set of them."""
+
+    def allows(self, value: Any) -> bool:
+        if not isinstance(value, str) or len(value) > 1000:
+            return False
+        one_name = value.count("{}") == 1 and not set(value.replace("{}", "")) & set("{}")
+        return value in TEMPLATE_SETS or (value.isprintable() and one_name)
+
+    def hint(self, value: Any) -> str:
+        return did_you_mean(value, TEMPLATE_SETS) or super().hint(value)
+
+    def __str__(self) -> str:
+        return f"a sentence with one {{}}, or a set: {', '.join(TEMPLATE_SETS)}"
+
+
+class Metric(Words):
+    """What an evaluation is ranked by; which data sets there are is asked when training starts."""
+
+    def allows(self, value: Any) -> bool:
+        if not isinstance(value, str):
+            return False
+        place, slash, metric = value.rpartition("/")
+        return (
+            metric in METRICS and bool(place)
+            if slash
+            else value.removeprefix("mean_") in METRICS and value[:5] == "mean_"
+        )
+
+    def hint(self, value: Any) -> str:
+        return did_you_mean(value, [f"mean_{metric}" for metric in METRICS]) or super().hint(value)
+
+    def __str__(self) -> str:
+        return f'"mean_<metric>" or "<data set>/<metric>", the metric one of {", ".join(METRICS)}'
+
+
+class ExpectedResult(Rule):
+    """[task, metric, value, tolerance], as Detectron2 compares them."""
+
+    def allows(self, value: Any) -> bool:
+        if not isinstance(value, list | tuple) or len(value) != 4:
+            return False
+        words, numbers = value[:2], value[2:]
+        return all(isinstance(w, str) for w in words) and all(
+            type(n) in (int, float) and abs(n) < 1e300 for n in numbers
+        )
+
+    def __str__(self) -> str:
+        return "[task, metric, value, tolerance]"
