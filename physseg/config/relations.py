@@ -122,7 +122,7 @@ RELATIONS: tuple[Relation, ...] = (
              "INPUT.CROP.SIZE must be whole pixels for the absolute types and shares up to 1 for the relative ones",
              _crop_fits_type),
     Relation(("SOLVER.IMS_PER_BATCH", "SOLVER.ACCUMULATION_STEPS"),
-             "SOLVER.IMS_PER_BATCH must be a multiple of SOLVER.ACCUMULATION_STEPS",
+             "SOLVER.IMS_PER_BATCH must be a positive multiple of SOLVER.ACCUMULATION_STEPS",
              lambda batch, steps: batch % steps == 0),
     Relation(("SOLVER.IMS_PER_BATCH", "SOLVER.REFERENCE_WORLD_SIZE"),
              "SOLVER.IMS_PER_BATCH must be a multiple of SOLVER.REFERENCE_WORLD_SIZE",

@@ -8,7 +8,6 @@ from physseg.config.rules import Rule, Words, did_you_mean
 
 # physseg.text.prompts holds the templates themselves.
 TEMPLATE_SETS = ("single", "imagenet_select", "imagenet")
-METRICS = ("mIoU", "mIoU_old", "fwIoU", "mACC", "pACC", "boundary_IoU")
 
 
 class Device(Words):
@@ -46,26 +45,6 @@ class Template(Words):
 
     def __str__(self) -> str:
         return f"a sentence with one {{}}, or a set: {', '.join(TEMPLATE_SETS)}"
-
-
-class Metric(Words):
-    """What an evaluation is ranked by; which data sets there are is asked when training starts."""
-
-    def allows(self, value: Any) -> bool:
-        if not isinstance(value, str):
-            return False
-        place, slash, metric = value.rpartition("/")
-        return (
-            metric in METRICS and bool(place)
-            if slash
-            else value.removeprefix("mean_") in METRICS and value[:5] == "mean_"
-        )
-
-    def hint(self, value: Any) -> str:
-        return did_you_mean(value, [f"mean_{metric}" for metric in METRICS]) or super().hint(value)
-
-    def __str__(self) -> str:
-        return f'"mean_<metric>" or "<data set>/<metric>", the metric one of {", ".join(METRICS)}'
 
 
 class ExpectedResult(Rule):

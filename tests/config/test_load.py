@@ -75,7 +75,7 @@ def test_yaml_reads_exponents_without_a_dot_as_numbers(tmp_path):
         ("SEED: -1", r"SEED must be a whole number, 0 or more; got -1\."),
         (
             "SOLVER: {ACCUMULATION_STEPS: 3}",
-            r"IMS_PER_BATCH must be a multiple of SOLVER.ACCUMULATION_STEPS; got SOLVER.IMS_PER_BATCH 4, SOLVER.* 3",
+            r"IMS_PER_BATCH must be a positive multiple of SOLVER.ACCUMULATION_STEPS; got .*BATCH 4, .*STEPS 3",
         ),
         ("SOLVER: {AMP: {DTYPE: fp8}}", r'SOLVER.AMP.DTYPE must be "bf16" or "fp16"; got \'fp8\''),
         (

@@ -1,8 +1,8 @@
 """Keys of inference and evaluation."""
 
 from physseg.config.key import Area, Key
-from physseg.config.rules import Bool, Float, Int, List, Only
-from physseg.config.special_rules import ExpectedResult, Metric
+from physseg.config.rules import Bool, Float, Int, List, Only, Text
+from physseg.config.special_rules import ExpectedResult
 
 _SIDE = Int(1, 65536)
 
@@ -22,9 +22,10 @@ TEST = Area("Test", "How an image is segmented.", (
 
 EVALUATION = Area("Evaluation", "When, and what is counted.", (
     Key("TEST.EVAL_PERIOD", 0, Int(), "Iterations between evaluations; 0: only after the last."),
-    Key("TEST.BEST_METRIC", "mean_mIoU", Metric(),
-        'What model_best.pth is the best by: over DATASETS.TEST, or of one of them; "boundary_IoU" where '
-        "TEST.BOUNDARY_IOU is on."),
+    Key("TEST.BEST_METRIC", "mean_mIoU", Text(empty=True),
+        'What model_best.pth is the best by: "mean_<metric>" over DATASETS.TEST, or "<data set>/<metric>" of one of '
+        "them; metrics: mIoU, mIoU_old, fwIoU, mACC, pACC, and boundary_IoU where TEST.BOUNDARY_IOU is on. Checked "
+        "when training starts."),
     Key("TEST.BOUNDARY_IOU", False, Bool(),
         "True adds Boundary IoU (Cheng et al. 2021): no part of the published tables, and it costs time."),
     Key("TEST.BOUNDARY_DILATION", 0.02, Float(above=0, most=1),

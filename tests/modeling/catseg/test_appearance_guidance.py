@@ -120,8 +120,10 @@ def test_backbone_without_the_strides_names_the_resnet_key(tmp_path):
 
 
 def test_unknown_guidance(tmp_path):
+    cfg = config(tmp_path)
+    cfg.MODEL.GUIDANCE = "both"
     with pytest.raises(ValueError, match=r"MODEL.GUIDANCE: expected one of \('clip', 'backbone'\), got 'both'"):
-        build_guidance(config(tmp_path, "MODEL.GUIDANCE", "both"), None)
+        build_guidance(cfg, None)
 
 
 def test_resnet_and_its_weight_file(tmp_path):
