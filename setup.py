@@ -28,6 +28,10 @@ EXTRAS = {
     "onnx": ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.1"],
     # Curves on a tracking server.
     "wandb": ["wandb>=0.16"],
+    # GeoTIFF, pictures read by windows, polygons.
+    "geo": ["rasterio>=1.3"],
+    # The page of `physseg serve`.
+    "web": ["gradio>=6.0"],
     # Training over several nodes.
     "slurm": ["submitit>=1.5"],
     "dev": [
@@ -40,6 +44,8 @@ EXTRAS = {
         "ruff>=0.9",
         "scikit-image>=0.20",
         "scikit-learn>=1.2",
+        # Clicks through the web page in an installed Chromium.
+        "playwright>=1.40",
     ],
 }
 

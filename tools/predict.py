@@ -20,6 +20,7 @@ from tqdm import tqdm
 from physseg.config import load_config
 from physseg.data.images import BrokenFileError
 from physseg.inference.files import VIDEO_EXTENSIONS, Job, OutputOptions, find_files, predict_files
+from physseg.inference.formats import DEFAULT_FORMATS, FORMATS, OVERLAY, check_formats
 from physseg.inference.predictor import Predictor, split_words
 from physseg.inference.video import frame_count, predict_video
 from physseg.memory import keep_freed_memory
@@ -29,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parse(argv)
     try:
         problems, done = run(args)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -60,6 +61,14 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--other", default="other", metavar="NAME", help="name of such pixels")
     parser.add_argument("--alpha", type=float, default=0.55, help="weight of the overlay's colours, 0 to 1")
     parser.add_argument("--picture", choices=("jpg", "png"), default="jpg", help="format of the overlay")
+    parser.add_argument(
+        "--format",
+        action="append",
+        choices=(OVERLAY, *FORMATS),
+        dest="formats",
+        help=f"what to write; may be repeated; default: {', '.join(DEFAULT_FORMATS)}. "
+        + ". ".join(f"{name}: {form.content}" for name, form in FORMATS.items()),
+    )
     parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="images or frames at a time")
     parser.add_argument(
         "--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="config overrides; last"
@@ -84,7 +93,11 @@ def run(args: argparse.Namespace) -> tuple[list[str], int]:
     predictor = Predictor(args.config_file, weights, vocabulary, args.opts)
     if predictor.model.device.type == "cpu":
         keep_freed_memory()
-    options = OutputOptions(args.threshold, args.other, args.alpha, args.picture)
+    formats = tuple(dict.fromkeys(args.formats or DEFAULT_FORMATS))
+    check_formats(formats)
+    options = OutputOptions(
+        args.threshold, args.other, args.alpha, args.picture, formats, f"{args.config_file}, {weights}"
+    )
     options.names(predictor.vocabulary)
 
     videos = [job for job in jobs if job.source.suffix.lower() in VIDEO_EXTENSIONS]

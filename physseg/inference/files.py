@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from physseg.data.images import IMAGE_EXTENSIONS, read_image, write_label_map
+from physseg.data.images import IMAGE_EXTENSIONS, read_image
 from physseg.image_arrays import check_image
+from physseg.inference.formats import DEFAULT_FORMATS, FORMATS, OVERLAY, write_format, write_overlay
+from physseg.inference.prediction import Prediction
 from physseg.inference.predictor import Predictor
-from physseg.io import atomic_write, write_json_atomic
-from physseg.visualization import overlay
 
 VIDEO_EXTENSIONS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v")
 
@@ -31,12 +30,17 @@ class Job:
 
 @dataclass(frozen=True)
 class OutputOptions:
-    """threshold: below it a pixel is `other`, 0 to 1. alpha: weight of the overlay's colours. picture: jpg or png."""
+    """threshold: below it a pixel is `other`, 0 to 1. alpha: weight of the overlay's colours. picture: jpg or png.
+
+    formats: what is written, names of `physseg.inference.formats`. model: what the files say made them.
+    """
 
     threshold: float = 0.0
     other: str = "other"
     alpha: float = 0.55
     picture: str = "jpg"
+    formats: tuple[str, ...] = DEFAULT_FORMATS
+    model: str = ""
 
     def names(self, vocabulary: Sequence[str]) -> list[str]:
         """Name of every label value: the vocabulary's, then `other` where a threshold can give it.
@@ -113,44 +117,22 @@ def predict_files(
 def _predict_batch(
     predictor: Predictor, batch: list[tuple[Job, np.ndarray]], names: Sequence[str], options: OutputOptions
 ) -> Iterator[tuple[Job, str]]:
-    labels = predictor.labels([image for _, image in batch], options.threshold)
-    for (job, image), result in zip(batch, labels, strict=True):
-        write_prediction(job, image, result.numpy(), names, options)
+    everything = any(FORMATS[name].probabilities for name in options.formats if name != OVERLAY)
+    results = predictor.segment([image for _, image in batch], options.threshold, everything)
+    for (job, image), result in zip(batch, results, strict=True):
+        labels, scores = result["labels"].numpy(), result["scores"].numpy()
+        probabilities = result["sem_seg"].numpy() if everything else None
+        prediction = Prediction(job.source, image, labels, names, scores, probabilities, options.model)
+        write_prediction(job, prediction, options)
         yield job, ""
 
 
-def write_prediction(
-    job: Job, image: np.ndarray, labels: np.ndarray, names: Sequence[str], options: OutputOptions
-) -> None:
-    """Write ``TARGET_overlay.jpg``, ``TARGET_labels.png`` (indices into names) and ``TARGET.json``, each at once.
-
-    Args:
-        image: RGB uint8 (H, W, 3). labels: int64 (H, W).
-    """
-    with atomic_write(_ending(job.target, f"_overlay.{options.picture}")) as temporary:
-        Image.fromarray(overlay(image, labels, names, options.alpha)).save(temporary, quality=92)
-    # 8 bit hold 256 values; 255 is left free, as tools take it for "ignore".
-    dtype = np.uint8 if len(names) <= 255 else np.uint16
-    with atomic_write(_ending(job.target, "_labels.png")) as temporary:
-        write_label_map(temporary, labels.astype(dtype))
-    write_json_atomic(
-        _ending(job.target, ".json"),
-        {
-            "image": str(job.source),
-            "height": labels.shape[0],
-            "width": labels.shape[1],
-            "names": list(names),
-            "share": shares(labels, names),
-        },
-    )
-
-
-def shares(labels: np.ndarray, names: Sequence[str]) -> dict[str, float]:
-    """Share of the pixels by name, largest first; names without a pixel are left out."""
-    counts = np.bincount(labels.ravel(), minlength=len(names))
-    order = sorted((int(i) for i in counts.nonzero()[0]), key=lambda i: (-counts[i], i))
-    return {names[i]: round(float(counts[i] / labels.size), 6) for i in order}
-
-
-def _ending(target: Path, ending: str) -> Path:
-    return target.with_name(target.name + ending)
+def write_prediction(job: Job, prediction: Prediction, options: OutputOptions) -> list[Path]:
+    """Write a prediction in all formats of the options, each file at once; returns their paths."""
+    paths = []
+    for name in options.formats:
+        if name == OVERLAY:
+            paths.append(write_overlay(job.target, prediction, options.alpha, options.picture))
+        else:
+            paths.append(write_format(name, job.target, prediction))
+    return paths

@@ -107,12 +107,28 @@ class Predictor:
     def labels(self, images: np.ndarray | Sequence[np.ndarray], threshold: float = 0.0) -> Tensor | list[Tensor]:
         """Index of the likeliest name per pixel; the (T, H, W) probabilities are never held whole.
 
-        Args:
-            images: as in a call.
-            threshold: pixels whose best probability is below it get index T ("other"), 0 to 1.
+        Args, errors: as `segment`.
 
         Returns:
             Per image int64 (H, W) on the CPU, values 0 to T - 1, or T where below the threshold.
+        """
+        results = self.segment(images, threshold)
+        return results["labels"] if isinstance(results, dict) else [result["labels"] for result in results]
+
+    def segment(
+        self, images: np.ndarray | Sequence[np.ndarray], threshold: float = 0.0, probabilities: bool = False
+    ) -> dict[str, Tensor] | list[dict[str, Tensor]]:
+        """Labels with their probabilities.
+
+        Args:
+            images: as in a call.
+            threshold: pixels whose best probability is below it get index T ("other"), 0 to 1.
+            probabilities: give all of them too, as a call does.
+
+        Returns:
+            Per image, on the CPU, ``labels`` int64 (H, W), values 0 to T - 1, or T where below the threshold;
+            ``scores`` float32 (H, W), the best name's probability; and if asked for, ``sem_seg`` float32 (T, H, W).
+            One image gives one dict, a list gives a list.
 
         Raises:
             TypeError, ValueError: as in a call, or a threshold out of range.
@@ -120,13 +136,9 @@ class Predictor:
         if not 0.0 <= threshold <= 1.0:
             raise ValueError(f"threshold is {threshold}; expected a probability from 0 to 1")
         arrays, single = as_image_list(images)
-        outputs = self.model([self._input(image) | {"output": "labels"} for image in arrays]) if arrays else []
-        results = []
-        for output in outputs:
-            labels = output["labels"]
-            if threshold > 0:
-                labels = labels.masked_fill(output["scores"] < threshold, len(self.vocabulary))
-            results.append(labels.cpu())
+        wanted = {"output": "probabilities" if probabilities else "labels"}
+        outputs = self.model([self._input(image) | wanted for image in arrays]) if arrays else []
+        results = [_with_labels(output, threshold, len(self.vocabulary)) for output in outputs]
         return results[0] if single else results
 
     def check_size(self, image: np.ndarray) -> None:
@@ -144,6 +156,18 @@ class Predictor:
         height, width = image.shape[:2]
         resized = self._resize.get_transform(image).apply_image(image)
         return {"image": to_tensor(resized), "height": height, "width": width, "vocabulary": self.vocabulary}
+
+
+def _with_labels(output: dict[str, Tensor], threshold: float, other: int) -> dict[str, Tensor]:
+    """The model's output of one image as `Predictor.segment` gives it."""
+    result = {key: value.float().cpu() for key, value in output.items() if key != "labels"}
+    labels = output.get("labels")
+    if labels is None:
+        result["scores"], labels = result["sem_seg"].max(dim=0)
+    labels = labels.cpu()
+    if threshold > 0:
+        labels = labels.masked_fill(result["scores"] < threshold, other)
+    return {"labels": labels} | result
 
 
 def resolve_vocabulary(names: str | os.PathLike | Sequence[str]) -> list[str]:

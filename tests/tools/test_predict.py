@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from physseg.data.images import read_label_map
-from physseg.inference.files import Job, OutputOptions, find_files, shares, write_prediction
+from physseg.inference.files import find_files
+from physseg.inference.prediction import shares
 from tests.small_model import CONFIG, OPTS, save_weights
 
 
@@ -152,15 +153,17 @@ def test_targets_are_all_different(tmp_path):
     }
 
 
-@pytest.mark.parametrize(("count", "dtype"), [(255, np.uint8), (256, np.uint16)])
-def test_index_files_hold_every_name(tmp_path, count, dtype):
-    labels = np.array([[0, count - 1]])
-    job = Job(tmp_path / "a.jpg", tmp_path / "a")
-    names = [f"class {index}" for index in range(count)]
-    write_prediction(job, np.zeros((1, 2, 3), np.uint8), labels, names, OutputOptions())
-    with Image.open(tmp_path / "a_labels.png") as file:
-        assert np.array(file).dtype == dtype
-    assert read_label_map(tmp_path / "a_labels.png").tolist() == labels.tolist()
+def test_formats_are_chosen(run, tmp_path):
+    options = ["--vocabulary", "cat, dog", *("--format", "coco", "--format", "npz", "--format", "labels") * 2]
+    assert run(picture(tmp_path / "a.png"), options=options) == 0
+    assert tree(tmp_path / "out") == ["a_coco.json", "a_labels.png", "a_probabilities.npz"]
+    labels = read_label_map(tmp_path / "out" / "a_labels.png")
+    with np.load(tmp_path / "out" / "a_probabilities.npz") as file:
+        probabilities = file["probabilities"]
+    assert np.array_equal(probabilities.argmax(0), labels)
+    for region in json.loads((tmp_path / "out" / "a_coco.json").read_text())["annotations"]:
+        inside = labels == region["category_id"]
+        assert region["score"] == pytest.approx(probabilities.max(0)[inside].mean(), abs=1e-5)
 
 
 def test_shares_by_hand():
