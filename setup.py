@@ -66,6 +66,7 @@ setup(
     ],
     python_requires=">=3.10",
     packages=find_packages(include=["physseg", "physseg.*"]),
+    py_modules=["physseg_start"],
     package_data={"physseg": ["**/*.tsv", "**/*.json", "**/*.jsonl", "**/*.txt", "**/*.npz", "**/*.safetensors"]},
     install_requires=REQUIRES,
     extras_require=EXTRAS,

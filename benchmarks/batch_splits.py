@@ -17,7 +17,7 @@ import physseg  # noqa: F401  (first: it prepares Detectron2)
 # isort: split
 from detectron2.utils import comm
 
-from physseg.engine import main as train
+from physseg.cli.train import main as train
 from physseg.engine.trainer import Trainer
 
 RECORD = "losses.jsonl"

@@ -1,12 +1,9 @@
 #!/usr/bin/env python
-"""Check prepared data sets: counts, names, label values, sizes. Exit status 0 if every one asked for is ready.
+"""Check prepared data sets: counts, names, label values, sizes; see --help, and datasets/README.md."""
 
-python datasets/check_datasets.py                    the training set and the six benchmarks
-python datasets/check_datasets.py a150 pas20 --json
-python datasets/check_datasets.py --config-file my.yaml my_train      one's own data, see docs/own_data.md
-"""
+import sys
 
-from physseg.data.check_command import main
+from physseg_start import start
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(start("check_data"))

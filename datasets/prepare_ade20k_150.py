@@ -5,7 +5,9 @@ Raw: ADEChallengeData2016/{images,annotations}/validation.
 See datasets/README.md.
 """
 
-from physseg.data.prepare import main
+import sys
+
+from physseg_start import start
 
 if __name__ == "__main__":
-    raise SystemExit(main(["a150"]))
+    sys.exit(start("prepare", ["a150"]))

@@ -5,7 +5,9 @@ Raw: ADE20K_2021_17_01/index_ade20k.pkl and the folders it lists.
 See datasets/README.md.
 """
 
-from physseg.data.prepare import main
+import sys
+
+from physseg_start import start
 
 if __name__ == "__main__":
-    raise SystemExit(main(["a847"]))
+    sys.exit(start("prepare", ["a847"]))

@@ -5,7 +5,9 @@ Raw: coco-stuff/images/{train2017,val2017}, coco-stuff/annotations/{train2017,va
 See datasets/README.md.
 """
 
-from physseg.data.prepare import main
+import sys
+
+from physseg_start import start
 
 if __name__ == "__main__":
-    raise SystemExit(main(["coco_stuff", "coco_stuff_val"]))
+    sys.exit(start("prepare", ["coco_stuff", "coco_stuff_val"]))

@@ -5,7 +5,9 @@ Raw: VOCdevkit/VOC2010/{JPEGImages, trainval/*.mat, pascalcontext_val.txt or tra
 See datasets/README.md.
 """
 
-from physseg.data.prepare import main
+import sys
+
+from physseg_start import start
 
 if __name__ == "__main__":
-    raise SystemExit(main(["pc459"]))
+    sys.exit(start("prepare", ["pc459"]))

@@ -5,7 +5,9 @@ Raw: VOCdevkit/VOC2010/{JPEGImages, trainval_merged.json}.
 See datasets/README.md.
 """
 
-from physseg.data.prepare import main
+import sys
+
+from physseg_start import start
 
 if __name__ == "__main__":
-    raise SystemExit(main(["pc59"]))
+    sys.exit(start("prepare", ["pc59"]))

@@ -5,7 +5,9 @@ Raw: VOCdevkit/VOC2012/{JPEGImages, SegmentationClass, ImageSets/Segmentation/va
 See datasets/README.md.
 """
 
-from physseg.data.prepare import main
+import sys
+
+from physseg_start import start
 
 if __name__ == "__main__":
-    raise SystemExit(main(["pas20", "pas20b"]))
+    sys.exit(start("prepare", ["pas20", "pas20b"]))

@@ -1,52 +1,9 @@
 #!/usr/bin/env python
-"""Export a model to ONNX with the vocabulary as an input, and the features of a vocabulary beside it.
+"""Export a model to ONNX with the vocabulary as an input; see --help, and docs/predict.md."""
 
-    python tools/export_onnx.py --config-file configs/catseg_vitb16.yaml --weights model.pth \\
-        --vocabulary "cat, dog, grass" --output model.onnx
-
-Writes model.onnx and model.npz with "names" and "text", the second input. Needs the extra "onnx" and torch 2.6 or
-newer. Config overrides come last, as --opts KEY VALUE. See docs/predict.md.
-"""
-
-import argparse
 import sys
-from pathlib import Path
 
-import numpy as np
-import torch
-
-from physseg.inference.export import export_onnx
-from physseg.inference.predictor import Predictor, split_words
-from physseg.io import atomic_write
-
-
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config-file", required=True, metavar="F")
-    parser.add_argument("--weights", metavar="W", help="physseg checkpoint; default: MODEL.WEIGHTS")
-    words = parser.add_mutually_exclusive_group()
-    words.add_argument("--vocabulary", metavar="WORDS", help="as in tools/predict.py")
-    words.add_argument("--vocabulary-file", metavar="FILE", help="one name per line, synonyms after a comma")
-    parser.add_argument("--output", required=True, type=Path, metavar="FILE.onnx")
-    parser.add_argument(
-        "--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="config overrides; last"
-    )
-    args = parser.parse_args(argv)
-    vocabulary = args.vocabulary_file or (split_words(args.vocabulary) if args.vocabulary else None)
-    try:
-        predictor = Predictor(args.config_file, args.weights, vocabulary, [*args.opts, "MODEL.DEVICE", "cpu"])
-        export_onnx(predictor.model, args.output)
-        with torch.no_grad():
-            text = predictor.model.text_features(predictor.vocabulary)
-        features = args.output.with_suffix(".npz")
-        with atomic_write(features) as temporary:
-            np.savez(temporary, names=np.array(predictor.vocabulary), text=text.numpy())
-    except (OSError, ValueError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(f"Wrote {args.output} and {features} ({len(predictor.vocabulary)} names).")
-    return 0
-
+from physseg_start import start
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(start("export"))

@@ -1,38 +1,9 @@
 #!/usr/bin/env python
-"""Pre-train the toy CLIP that physseg ships: weights, log and measured zero-shot accuracy.
+"""Pre-train the toy CLIP that physseg ships; see --help, and docs/toy_world.md."""
 
-With its defaults it makes the shipped weights, in about half an hour on two cores. OMP_WAIT_POLICY=PASSIVE in the
-environment helps where other programs run, too.
-"""
+import sys
 
-import argparse
-from dataclasses import fields
-from pathlib import Path
-
-import torch
-
-import physseg  # noqa: F401 (compatibility first)
-from physseg.toy_world.clip import WEIGHTS_PATH
-from physseg.toy_world.pretrain import Recipe, pretrain
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output-dir", type=Path, default=Path("output/toy_clip"), help="default: output/toy_clip")
-    parser.add_argument("--start", type=Path, help="weights of an earlier run to go on from; take another --seed then")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="default: one per core")
-    for field in fields(Recipe):
-        option = "--" + field.name.replace("_", "-")
-        parser.add_argument(option, type=type(field.default), default=field.default, help=f"default: {field.default}")
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    recipe = Recipe(**{field.name: getattr(arguments, field.name) for field in fields(Recipe)})
-    weights = arguments.output_dir / WEIGHTS_PATH.name
-    log, metrics = weights.with_suffix(".log.jsonl"), weights.with_suffix(".metrics.json")
-    zero_shot = pretrain(recipe, weights, log, metrics, arguments.start)["zero_shot"]
-    for part, shares in zero_shot.items():
-        print(f"{part:12}" + "".join(f"  {name} {100 * share:5.1f} %" for name, share in shares.items()))
-
+from physseg_start import start
 
 if __name__ == "__main__":
-    main()
+    sys.exit(start("pretrain_toy_clip"))

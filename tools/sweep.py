@@ -1,16 +1,9 @@
 #!/usr/bin/env python
-"""Run the trainings of a sweep file and write one table of them.
-
-    python tools/sweep.py configs/sweeps/toy_table3.yaml --dry-run
-    python tools/sweep.py configs/sweeps/toy_table3.yaml --jobs 2
-
-Interrupted at any point, the same command goes on. See docs/sweeps.md.
-"""
+"""Run the trainings of a sweep file and write one table of them; see --help, and docs/sweeps.md."""
 
 import sys
 
-import physseg  # noqa: F401  (first: it prepares Detectron2 and registers model and data)
-from physseg.sweep.main import main
+from physseg_start import start
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(start("sweep"))

@@ -1,22 +1,19 @@
-"""What tools/train_net.py does: parse, set up, train or evaluate, and end with a status and a plain message."""
+"""One process of a run: set up, train or evaluate, and end with a status if it was interrupted."""
 
 import argparse
 import logging
 import signal
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from detectron2.config import CfgNode
-from detectron2.engine import default_argument_parser
 from detectron2.utils import comm
 
 from physseg.engine.hooks import TrainingInterrupted, mean_miou
-from physseg.engine.launch import launch
-from physseg.engine.setup import config_from_args, set_up
+from physseg.engine.setup import set_up
 from physseg.engine.train_step import NonFiniteLossError
 from physseg.engine.trainer import Trainer
-from physseg.engine.weights import IncompatibleWeightsError, load_weights
+from physseg.engine.weights import load_weights
 from physseg.io import write_json_atomic
 
 logger = logging.getLogger(__name__)
@@ -25,35 +22,13 @@ logger = logging.getLogger(__name__)
 _INTERRUPTED = 130
 
 
-def main(argv: Sequence[str] | None = None, trainer: type[Trainer] = Trainer) -> int:
-    """Train or evaluate as the command line says, and return the exit status.
+def train_or_evaluate(cfg: CfgNode, args: argparse.Namespace, trainer_type: type[Trainer]) -> None:
+    """Do what the command line of Detectron2's parser says.
 
-    Args:
-        argv: without the program's name; None takes the process's.
-        trainer: a class with `Trainer`'s interface, defined at module level.
+    Raises:
+        SystemExit: interrupted; training is saved.
+        NonFiniteLossError: a loss is not finite; the message says which checkpoint is kept.
     """
-    args = default_argument_parser().parse_args(argv)
-    try:
-        cfg = config_from_args(args)
-        launch(
-            _run,
-            args.num_gpus,
-            num_machines=args.num_machines,
-            machine_rank=args.machine_rank,
-            dist_url=args.dist_url if args.num_machines > 1 else "auto",
-            device=cfg.MODEL.DEVICE,
-            args=(cfg, args, trainer),
-        )
-    except (FileNotFoundError, ValueError) as error:
-        # From here: the command line and the config, before any process was started.
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
-
-
-def _run(cfg: CfgNode, args: argparse.Namespace, trainer_type: type[Trainer]) -> None:
     set_up(cfg, args)
     try:
         if args.eval_only:
@@ -75,16 +50,9 @@ def _run(cfg: CfgNode, args: argparse.Namespace, trainer_type: type[Trainer]) ->
         logger.warning("Interrupted. --resume continues from the newest checkpoint in %s, if any.", cfg.OUTPUT_DIR)
         sys.exit(_INTERRUPTED)
     except NonFiniteLossError as error:
-        logger.error("%s Training stopped; the last good checkpoint in %s is kept.", error, cfg.OUTPUT_DIR)
-        sys.exit(1)
-    except (FileNotFoundError, IncompatibleWeightsError, ImportError) as error:
-        logger.error("%s", error)
-        sys.exit(1)
-    except (OSError, ValueError) as error:
-        # The user's input or a fault of ours: the message comes last, where it came from before it.
-        logger.debug("Traceback:", exc_info=True)
-        logger.error("%s", error)
-        sys.exit(1)
+        raise NonFiniteLossError(
+            f"{error} Training stopped; the last good checkpoint in {cfg.OUTPUT_DIR} is kept."
+        ) from error
 
 
 def evaluate(cfg: CfgNode, trainer_type: type[Trainer] = Trainer) -> dict[str, dict]:

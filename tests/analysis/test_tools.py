@@ -1,13 +1,13 @@
 import json
 from pathlib import Path
 
-import category_similarity as similarity_tool
 import numpy as np
 import open_clip
-import oracle_study as oracle_tool
 import pytest
 import torch
 
+from physseg.cli import oracle as oracle_tool
+from physseg.cli.boundary import run_program
 from physseg.config import load_config
 from physseg.data.specs import TOY
 from physseg.modeling.clip.weights import create_clip
@@ -19,7 +19,7 @@ CONFIG = "configs/toy.yaml"
 def test_similarity_of_the_toy_vocabularies(tmp_path, capsys):
     out = tmp_path / "similarity.json"
     options = ["--output", str(out), "--benchmarks", *TOY, "MODEL.CLIP.PRETRAINED", "", "MODEL.DEVICE", "cpu"]
-    assert similarity_tool.main(["--config-file", CONFIG, *options]) == 0
+    assert run_program("similarity", ["--config-file", CONFIG, *options]) == 0
     values = json.loads(out.read_text())
     assert list(values) == [f"toy {title}" for title in ("A-847", "PC-459", "A-150", "PC-59", "PAS-20", "PAS-20b")]
     assert all(-1 <= entry["symmetric"] <= entry["hausdorff"] <= entry["mean"] <= 1 for entry in values.values())
@@ -41,7 +41,7 @@ def test_similarity_bad_input(options, message, tmp_path, monkeypatch, capsys):
     config = str(Path(CONFIG).absolute())
     (tmp_path / "empty.txt").touch()
     monkeypatch.chdir(tmp_path)
-    assert similarity_tool.main(["--config-file", config, *options]) == 1
+    assert run_program("similarity", ["--config-file", config, *options]) == 1
     assert message in capsys.readouterr().err
 
 
@@ -52,7 +52,7 @@ def test_similarity_to_ones_own_training_data(tmp_path, capsys):
     )
     (tmp_path / "mine.yaml").write_text(entry)
     own = ["DATASETS.CUSTOM", f"['{tmp_path / 'mine.yaml'}']", "DATASETS.TRAIN", "['mine_train']"]
-    assert similarity_tool.main(["--config-file", CONFIG, "--benchmarks", "toy_pas20", *own]) == 0
+    assert run_program("similarity", ["--config-file", CONFIG, "--benchmarks", "toy_pas20", *own]) == 0
     assert "1 training classes" in capsys.readouterr().out
 
 
@@ -67,7 +67,7 @@ def test_similarity_to_ones_own_training_data(tmp_path, capsys):
 )
 def test_oracle_bad_input(options, message, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
-    assert oracle_tool.main(["--config-file", CONFIG, *options]) == 1
+    assert run_program("oracle", ["--config-file", CONFIG, *options]) == 1
     assert message in capsys.readouterr().err
 
 

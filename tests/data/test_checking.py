@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from detectron2.data import MetadataCatalog
 
-from physseg.data.check_command import main
+from physseg.cli.check_data import main
 from physseg.data.checking import NotPreparedError, check_dataset, format_reports, require_prepared
 from physseg.data.registration import register_folders
 from physseg.data.specs import names_sha256

@@ -3,6 +3,7 @@
 As a script it is tools/train_net.py with these.
 """
 
+import functools
 import os
 import signal
 import sys
@@ -18,8 +19,9 @@ from detectron2.utils.env import seed_all_rng
 from torch import nn
 from torch.nn import functional as F
 
+from physseg.cli.boundary import run_program
+from physseg.cli.train import main
 from physseg.config import load_config
-from physseg.engine.run import main
 from physseg.engine.trainer import Trainer
 from physseg.io import write_json_atomic
 
@@ -133,4 +135,4 @@ if "FakeSegmenter" not in META_ARCH_REGISTRY:
     META_ARCH_REGISTRY.register(FakeSegmenter)
 
 if __name__ == "__main__":
-    sys.exit(main(trainer=FakeTrainer))
+    sys.exit(run_program(functools.partial(main, trainer=FakeTrainer)))

@@ -1,11 +1,13 @@
 """TEST.BEST_METRIC: what model_best.pth is the best by."""
 
+import functools
 import json
 import math
 
 import pytest
 
-from physseg.engine import main
+from physseg.cli.boundary import run_program
+from physseg.cli.train import main
 from physseg.engine.hooks import metric_value
 from physseg.engine.weights import read_checkpoint
 from tests.engine.fake_training import FakeTrainer, fake_config, fake_opts
@@ -106,6 +108,6 @@ def test_nothing_is_chosen_where_nothing_is_evaluated(tmp_path):
 
 def test_the_command_line_ends_with_the_message(tmp_path, capsys):
     words = [*fake_opts(), *_EVAL, "OUTPUT_DIR", str(tmp_path), "TEST.BEST_METRIC", "mIoU"]
-    assert main(words, trainer=FakeTrainer) == 1
-    assert "TEST.BEST_METRIC must be" in capsys.readouterr().out
+    assert run_program(functools.partial(main, trainer=FakeTrainer), words) == 1
+    assert "TEST.BEST_METRIC must be" in capsys.readouterr().err
     assert not list(tmp_path.glob("*.pth"))

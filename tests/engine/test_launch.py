@@ -13,7 +13,7 @@ import pytest
 import torch
 from detectron2.utils import comm
 
-from physseg.engine import main
+from physseg.cli.train import main
 from physseg.engine.launch import _free_port, launch
 from physseg.engine.weights import read_checkpoint
 from tests.engine.fake_training import FakeTrainer, fake_opts, train

@@ -1,6 +1,7 @@
-import demo
 import pytest
 
+from physseg.cli import demo
+from physseg.cli.boundary import run_program
 from physseg.config import load_config
 
 
@@ -29,5 +30,5 @@ def test_training_of_another_config_is_moved_away(cfg, tmp_path, capsys):
 
 
 def test_unknown_key(capsys):
-    assert demo.main(["SOLVER.MAX_ITERS", "5"]) == 1
+    assert run_program("demo", ["SOLVER.MAX_ITERS", "5"]) == 1
     assert "SOLVER.MAX_ITER" in capsys.readouterr().err

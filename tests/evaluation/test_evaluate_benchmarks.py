@@ -1,8 +1,10 @@
 import json
 
-import evaluate_benchmarks as tool
 import pytest
 import torch
+
+from physseg.cli import evaluate as tool
+from physseg.cli.boundary import run_program
 
 
 @pytest.fixture
@@ -18,7 +20,7 @@ def run_tool(model, cfg, benchmarks, tmp_path, monkeypatch):
     monkeypatch.setattr(tool, "load_weights", load)
     model.text_features = lambda names: torch.nn.functional.one_hot(torch.arange(len(names)), 16).float()[:, None]
     start = ["--config-file", "x.yaml", "--results", str(tmp_path / "out"), "--benchmarks", *benchmarks]
-    return lambda *more: tool.main([*start, *more])
+    return lambda *more: run_program("evaluate", [*start, *more])
 
 
 def test_evaluates_and_writes_everything(run_tool, benchmarks, tmp_path, capsys):
@@ -69,10 +71,10 @@ def test_ones_own_data_by_name(run_tool, cfg, benchmarks, tmp_path):
 
 
 def test_unknown_benchmark(capsys):
-    assert tool.main(["--config-file", "", "--benchmarks", "a151"]) == 1
+    assert run_program("evaluate", ["--config-file", "", "--benchmarks", "a151"]) == 1
     assert "no benchmark 'a151'; expected a847, pc459" in capsys.readouterr().err
 
 
 def test_missing_config(capsys):
-    assert tool.main(["--config-file", "nowhere.yaml"]) == 1
+    assert run_program("evaluate", ["--config-file", "nowhere.yaml"]) == 1
     assert "nowhere.yaml" in capsys.readouterr().err

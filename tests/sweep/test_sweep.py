@@ -1,5 +1,6 @@
 """Sweeps with a training program that does nothing, quickly."""
 
+import functools
 import json
 import multiprocessing
 import os
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from physseg.sweep.main import main
+from physseg.cli.boundary import run_program
+from physseg.cli.sweep import main
 from physseg.sweep.run_folder import read_results
 from physseg.sweep.slots import make_slots
 from physseg.sweep.spec import load_sweep
@@ -41,7 +43,8 @@ def sweep_file(tmp_path):
 
 
 def run(sweep_file, *options):
-    return main([str(sweep_file), "--output", str(sweep_file.parent / "out"), *options], TRAIN)
+    words = [str(sweep_file), "--output", str(sweep_file.parent / "out"), *options]
+    return run_program(functools.partial(main, command=TRAIN), words)
 
 
 def starts(folder):

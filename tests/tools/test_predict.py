@@ -4,10 +4,10 @@ import json
 
 import cv2
 import numpy as np
-import predict
 import pytest
 from PIL import Image
 
+from physseg.cli.boundary import run_program
 from physseg.data.images import read_label_map
 from physseg.inference.files import find_files
 from physseg.inference.prediction import shares
@@ -25,7 +25,7 @@ def run(weights, tmp_path):
 
     def call(*inputs, options=("--vocabulary", "cat, dog, grass")):
         words = [*map(str, inputs), "--config-file", str(CONFIG), "--weights", str(weights), *options]
-        return predict.main([*words, "--output", str(tmp_path / "out"), "--opts", *map(str, OPTS)])
+        return run_program("predict", [*words, "--output", str(tmp_path / "out"), "--opts", *map(str, OPTS)])
 
     return call
 
@@ -134,7 +134,7 @@ def test_nothing_to_do(run, tmp_path, capsys):
 
 def test_no_weights(tmp_path, capsys):
     image = picture(tmp_path / "a.png")
-    assert predict.main([str(image), "--config-file", str(CONFIG), "--output", str(tmp_path / "out")]) == 1
+    assert run_program("predict", [str(image), "--config-file", str(CONFIG), "--output", str(tmp_path / "out")]) == 1
     assert "no weights: give a checkpoint by --weights" in capsys.readouterr().err
 
 

@@ -1,10 +1,10 @@
 """The two structure tools end to end on a few small files."""
 
-import make_structure_labels
 import numpy as np
 import pytest
-import visualize_structures
 from PIL import Image
+
+from physseg.cli.boundary import run_program
 
 
 @pytest.fixture
@@ -27,9 +27,9 @@ def test_make_structure_labels(images, tmp_path, monkeypatch, capsys):
     MetadataCatalog.get(name).ignore_label = 255
     arguments = ["--config-file", "", "--dataset", name, "--sources", "canny", "sift", "--output", str(tmp_path / "m")]
     try:
-        assert make_structure_labels.main([*arguments, "--workers", "1"]) == 0
+        assert run_program("structure_labels", [*arguments, "--workers", "1"]) == 0
         assert "2 images, 2 to do" in capsys.readouterr().out
-        assert make_structure_labels.main([*arguments, "--workers", "1"]) == 0
+        assert run_program("structure_labels", [*arguments, "--workers", "1"]) == 0
         assert "2 images, 0 to do" in capsys.readouterr().out
     finally:
         DatasetCatalog.remove(name)
@@ -40,11 +40,11 @@ def test_make_structure_labels(images, tmp_path, monkeypatch, capsys):
 def test_visualize_structures(images, tmp_path):
     arguments = [str(images), "--output", str(tmp_path / "sheets"), "--config-file", ""]
     opts = ["--opts", "MODEL.DEVICE", "cpu", "MODEL.STRUCTURE.SUPERPOINT.WEIGHTS", str(tmp_path / "none")]
-    assert visualize_structures.main(arguments + opts) == 0
+    assert run_program("visualize", arguments + opts) == 0
     with Image.open(tmp_path / "sheets" / "1.png") as sheet:
         assert sheet.size == (5 * 60, 40 + 28)
 
 
-def test_visualize_structures_of_an_empty_folder(tmp_path):
-    with pytest.raises(SystemExit, match="no images"):
-        visualize_structures.main([str(tmp_path), "--output", str(tmp_path), "--config-file", ""])
+def test_visualize_structures_of_an_empty_folder(tmp_path, capsys):
+    assert run_program("visualize", [str(tmp_path), "--output", str(tmp_path), "--config-file", ""]) == 1
+    assert "no images" in capsys.readouterr().err

@@ -1,17 +1,20 @@
 """The command line: statuses and messages."""
 
+import functools
 import runpy
 import sys
 
 import pytest
 
-from physseg.engine import main
+from physseg.cli.boundary import run_program
+from physseg.cli.train import main
 from physseg.engine.weights import read_checkpoint
 from tests.engine.fake_training import FakeTrainer, fake_opts
 
 
 def run(folder, *opts, options=()):
-    return main([*options, *fake_opts(), "OUTPUT_DIR", str(folder), *opts], trainer=FakeTrainer)
+    words = [*options, *fake_opts(), "OUTPUT_DIR", str(folder), *opts]
+    return run_program(functools.partial(main, trainer=FakeTrainer), words)
 
 
 def test_trains_evaluates_and_writes_results(tmp_path):
@@ -67,7 +70,7 @@ def test_interrupt_gives_status_130(tmp_path, monkeypatch, capfd):
     ],
 )
 def test_bad_config(words, message, capsys):
-    assert main(words) == 1
+    assert run_program("train", words) == 1
     assert message in capsys.readouterr().err
 
 

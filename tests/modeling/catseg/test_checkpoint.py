@@ -4,12 +4,12 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import convert_catseg_weights
 import open_clip
 import pytest
 import torch
 from detectron2.modeling import build_model
 
+from physseg.cli.boundary import run_program
 from physseg.config import load_config
 from physseg.engine.weights import load_weights, read_checkpoint
 from physseg.modeling.catseg.checkpoint import CatsegCheckpointError, back_to_catseg, from_catseg
@@ -95,7 +95,7 @@ def tiny_config(tmp_path, *opts):
 
 def test_converted_weights_give_the_published_predictions(reference, tmp_path):
     torch.save({"model": reference.state_dict(), "iteration": 7}, tmp_path / "published.pth")
-    assert convert_catseg_weights.main([str(tmp_path / "published.pth"), str(tmp_path / "ours.pth")]) == 0
+    assert run_program("convert", [str(tmp_path / "published.pth"), str(tmp_path / "ours.pth")]) == 0
     model = build_model(tiny_config(tmp_path)).eval()
     load_weights(model, tmp_path / "ours.pth")
     names = ["cat", "dog", "grass"]
@@ -110,9 +110,9 @@ def test_converted_weights_give_the_published_predictions(reference, tmp_path):
 def test_files_there_and_back(published, tmp_path, capsys):
     source, ours, back = (tmp_path / name for name in ("published.pth", "ours.pth", "back.pth"))
     torch.save(published, source)  # bare
-    assert convert_catseg_weights.main([str(source), str(ours)]) == 0
+    assert run_program("convert", [str(source), str(ours)]) == 0
     assert "no shipped one has them" in capsys.readouterr().out
-    assert convert_catseg_weights.main(["--to-catseg", str(ours), str(back)]) == 0
+    assert run_program("convert", ["--to-catseg", str(ours), str(back)]) == 0
     assert same_bits(read_checkpoint(back)["model"], published)
     assert "Not carried over: converted_from" in capsys.readouterr().out
 
@@ -120,7 +120,7 @@ def test_files_there_and_back(published, tmp_path, capsys):
 def test_training_state_is_left_behind(published, tmp_path, capsys):
     source, target = tmp_path / "published.pth", tmp_path / "ours.pth"
     torch.save({"model": published, "optimizer": {"state": {}}, "iteration": 9}, source)
-    assert convert_catseg_weights.main([str(source), str(target)]) == 0
+    assert run_program("convert", [str(source), str(target)]) == 0
     assert "Not carried over: optimizer, iteration" in capsys.readouterr().out
     assert set(read_checkpoint(target)) == {"model", "converted_from"}
 
@@ -138,14 +138,14 @@ def test_the_running_average_is_taken(published, tmp_path, capsys):
     ours = from_catseg(published).state_dict
     average = {"decoder.head.bias": torch.tensor([3.5])}
     torch.save({"model": ours, "ema": {"average": average}}, tmp_path / "ours.pth")
-    assert convert_catseg_weights.main(["--to-catseg", str(tmp_path / "ours.pth"), str(tmp_path / "back.pth")]) == 0
+    assert run_program("convert", ["--to-catseg", str(tmp_path / "ours.pth"), str(tmp_path / "back.pth")]) == 0
     assert read_checkpoint(tmp_path / "back.pth")["model"][f"{HEAD}head.bias"].item() == 3.5
     assert "running average" in capsys.readouterr().out
 
 
 def refused(tmp_path, capsys, content, *options):
     torch.save(content, tmp_path / "in.pth")
-    assert convert_catseg_weights.main([*options, str(tmp_path / "in.pth"), str(tmp_path / "out.pth")]) == 1
+    assert run_program("convert", [*options, str(tmp_path / "in.pth"), str(tmp_path / "out.pth")]) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["in.pth"]
     error = capsys.readouterr().err
     assert "in.pth" in error
@@ -202,8 +202,8 @@ def test_other_contents_are_refused(published, tmp_path, capsys):
 
 
 def test_missing_and_damaged_files(tmp_path, capsys):
-    assert convert_catseg_weights.main([str(tmp_path / "none.pth"), str(tmp_path / "out.pth")]) == 1
+    assert run_program("convert", [str(tmp_path / "none.pth"), str(tmp_path / "out.pth")]) == 1
     assert "none.pth: no such file" in capsys.readouterr().err
     (tmp_path / "bad.pth").write_bytes(b"not a checkpoint")
-    assert convert_catseg_weights.main([str(tmp_path / "bad.pth"), str(tmp_path / "out.pth")]) == 1
+    assert run_program("convert", [str(tmp_path / "bad.pth"), str(tmp_path / "out.pth")]) == 1
     assert "Cannot read weights" in capsys.readouterr().err

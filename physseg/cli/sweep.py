@@ -1,4 +1,10 @@
-"""What tools/sweep.py does."""
+"""Run the trainings of a sweep file and write one table of them.
+
+    python tools/sweep.py configs/sweeps/toy_table3.yaml --dry-run
+    python tools/sweep.py configs/sweeps/toy_table3.yaml --jobs 2
+
+Interrupted at any point, the same command goes on. See docs/sweeps.md.
+"""
 
 import argparse
 import logging
@@ -6,6 +12,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 
+from physseg.cli.arguments import new_parser
 from physseg.sweep import run_folder
 from physseg.sweep.runner import TRAIN_COMMAND, SweepRunner
 from physseg.sweep.slurm import submit
@@ -17,7 +24,7 @@ logger = logging.getLogger("physseg.sweep")
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    result = argparse.ArgumentParser(description="Run the trainings of a sweep file and write one table of them.")
+    result = new_parser(__doc__)
     result.add_argument("sweep", metavar="FILE", help="a sweep file, such as configs/sweeps/toy_table3.yaml")
     result.add_argument("--jobs", type=int, default=1, metavar="N", help="trainings at once (default: 1)")
     result.add_argument("--output", metavar="FOLDER", help="folder of the runs (default: what the file says)")
@@ -48,9 +55,6 @@ def main(argv: Sequence[str] | None = None, command: Sequence[str] = TRAIN_COMMA
             print(f"# {len(sweep.runs)} runs in {sweep.folder}")
             return 0
         complete = _run(sweep, args, command)
-    except (OSError, ValueError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         return 130
     table = collect(sweep)

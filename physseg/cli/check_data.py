@@ -1,10 +1,16 @@
-"""The command line of ``datasets/check_datasets.py``."""
+"""Check prepared data sets: counts, names, label values, sizes. Exit status 0 if every one asked for is ready.
+
+python datasets/check_datasets.py                    the training set and the six benchmarks
+python datasets/check_datasets.py a150 pas20 --json
+python datasets/check_datasets.py --config-file my.yaml my_train      one's own data, see docs/own_data.md
+"""
 
 import argparse
 import json
 import sys
 from collections.abc import Sequence
 
+from physseg.cli.arguments import new_parser
 from physseg.config import load_config
 from physseg.data.checking import check_dataset, format_reports
 from physseg.data.custom import register_custom
@@ -12,17 +18,9 @@ from physseg.data.registration import register_all
 from physseg.data.specs import REAL, TOY, all_specs, find_spec
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Check data sets and print a table or JSON. Returns 0 if all are ready, 1 if not, 2 for a wrong name.
-
-    Args:
-        argv: command line; None: this process's.
-    """
-    keys = [spec.key for spec in all_specs()]
-    parser = argparse.ArgumentParser(
-        description="Check prepared data sets. Exit status 0 if every one asked for is ready.",
-        epilog=f"keys: {', '.join(keys)}",
-    )
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = new_parser(__doc__, epilog=f"keys: {', '.join(spec.key for spec in all_specs())}")
     parser.add_argument("datasets", nargs="*", help="keys or registered names; default: training set and benchmarks")
     parser.add_argument("--toy", action="store_true", help="the toy world's training set and benchmarks")
     parser.add_argument("--root", help="data root; default: $DETECTRON2_DATASETS, or 'datasets'")
@@ -31,21 +29,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--decode-images", action="store_true", help="also decode every image, to find truncated ones")
     parser.add_argument("--workers", type=int, help="processes; default: one per core")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    arguments = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Check data sets and print a table or JSON. Returns 0 if all are ready, 1 if not, 2 for a wrong name.
+
+    Args:
+        argv: command line; None: this process's.
+    """
+    arguments = parser().parse_args(argv)
 
     register_all(arguments.root)
     names = list(arguments.datasets)
     custom: list[str] = []
     if arguments.config_file:
-        try:
-            custom = [dataset.name for dataset in register_custom(load_config(arguments.config_file))]
-        except (ValueError, OSError) as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 2
+        custom = [dataset.name for dataset in register_custom(load_config(arguments.config_file))]
     if not names:
         names = custom or (["toy_coco_stuff", *TOY] if arguments.toy else ["coco_stuff", *REAL])
     unknown = [name for name in names if find_spec(name) is None and name not in custom]
     if unknown:
+        keys = [spec.key for spec in all_specs()]
         print(f"error: no data set {', '.join(unknown)}; expected one of {', '.join(keys + custom)}", file=sys.stderr)
         return 2
 

@@ -1,44 +1,49 @@
-"""The command line of ``datasets/prepare_*.py``."""
+"""Prepare data sets from their raw files, then verify them; what is done already is kept.
+
+    python datasets/prepare_ade20k_150.py
+    python datasets/prepare_voc.py --root /data --download
+
+The scripts name their data sets themselves. See datasets/README.md.
+"""
 
 import argparse
 import logging
 import sys
 from collections.abc import Sequence
 
+from physseg.cli.arguments import new_parser
 from physseg.data.checking import check_dataset, format_reports
 from physseg.data.conversion import convert
-from physseg.data.download import DownloadError, download_archives, manual_steps
+from physseg.data.download import download_archives, manual_steps
 from physseg.data.raw_formats.common import MissingInputError, few
 from physseg.data.specs import datasets_root, get_specs
 
 
-def main(keys: Sequence[str], argv: Sequence[str] | None = None) -> int:
-    """Prepare data sets, then verify them. Returns the exit status: 0 if all of them are ready.
-
-    Args:
-        keys: of the specs that the script is for.
-        argv: command line; None: this process's.
-    """
-    specs = get_specs(keys)
-    titles = ", ".join(spec.title for spec in specs)
-    parser = argparse.ArgumentParser(description=f"Prepare {titles}; what is done already is kept.")
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = new_parser(__doc__)
+    parser.add_argument("datasets", nargs="+", metavar="KEY", help="of data sets, such as a150 or coco_stuff")
     parser.add_argument("--root", help="data root; default: $DETECTRON2_DATASETS, or 'datasets'")
     parser.add_argument("--workers", type=int, help="processes; default: one per core")
     parser.add_argument("--overwrite", action="store_true", help="write label maps that exist again")
     parser.add_argument("--toy", action="store_true", help="prepare the toy world's counterpart instead")
     parser.add_argument("--download", action="store_true", help="first fetch and unpack what has a plain URL")
-    arguments = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Prepare, then verify; 0 if all of them are ready.
+
+    Args:
+        argv: without the program's name; None takes the process's.
+    """
+    arguments = parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     root = datasets_root(arguments.root)
-    if arguments.toy:
-        specs = get_specs([f"toy_{key}" for key in keys])
+    specs = get_specs([f"toy_{key}" for key in arguments.datasets] if arguments.toy else arguments.datasets)
 
     if arguments.download:
-        try:
-            download_archives(specs, root)
-        except DownloadError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 1
+        download_archives(specs, root)
     failed = False
     for spec in specs:
         try:

@@ -1,0 +1,67 @@
+"""Convert a published CAT-Seg checkpoint (CVPR'24 design) into one for MODEL.WEIGHTS, or back.
+
+    python tools/convert_catseg_weights.py model_base.pth catseg_vitb16.pth
+    python tools/convert_catseg_weights.py --to-catseg output/model_final.pth model_for_catseg.pth
+
+Weights alone are converted; optimizer, schedule and iteration are left behind. If anything does not fit, the keys are
+listed and nothing is written. See docs/checkpoints.md.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from physseg.cli.arguments import new_parser
+from physseg.engine.weights import read_checkpoint
+from physseg.io import atomic_write
+from physseg.modeling.catseg.checkpoint import CatsegCheckpointError, back_to_catseg, from_catseg
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = new_parser(__doc__)
+    parser.add_argument("source", type=Path, metavar="SRC", help="checkpoint to read (.pth, .pt, .bin, .safetensors)")
+    parser.add_argument("target", type=Path, metavar="DST", help="checkpoint to write (.pth)")
+    parser.add_argument("--to-catseg", action="store_true", help="physseg's weights into CAT-Seg's names")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Convert as the command line says."""
+    args = parser().parse_args(argv)
+    convert(args.source, args.target, args.to_catseg)
+    return 0
+
+
+def convert(source: Path, target: Path, to_catseg: bool) -> None:
+    """Read, convert, write, and say what was done.
+
+    Raises:
+        OSError: a file cannot be read or written.
+        ValueError: the file holds no such weights, or they do not fit.
+    """
+    if not source.is_file():
+        raise FileNotFoundError(f"{source}: no such file")
+    checkpoint = read_checkpoint(source)
+    weights = dict(checkpoint["model"])
+    others = [name for name in checkpoint if name != "model"]
+    if to_catseg and "ema" in others:
+        weights.update(checkpoint["ema"]["average"])
+        print("Taking the running average of the weights (SOLVER.EMA), as evaluation does.")
+    try:
+        state_dict, config, notes = (back_to_catseg if to_catseg else from_catseg)(weights)
+    except CatsegCheckpointError as error:
+        raise CatsegCheckpointError(f"{source}: {error}\nNothing was written.") from error
+    origin = {"file": source.name, "design": "CAT-Seg, CVPR'24", "config": config or ""}
+    with atomic_write(target) as temporary:
+        torch.save({"model": state_dict, "converted_from": origin}, temporary)
+    for note in notes:
+        print(note)
+    if others:
+        print(f"Not carried over: {', '.join(others)} (only weights are converted).")
+    print(f"Wrote {len(state_dict)} tensors to {target}.")
+    if not to_catseg:
+        fits = f"--config-file {config}" if config else "a config of these sizes (no shipped one has them)"
+        print(f"Use it with {fits} MODEL.WEIGHTS {target}")

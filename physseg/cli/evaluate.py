@@ -1,0 +1,154 @@
+"""Evaluate a checkpoint on several benchmarks in one run; an interrupted run goes on where it stopped.
+
+    python tools/evaluate_benchmarks.py --config-file configs/toy.yaml --weights output/toy/model_final.pth
+    python tools/evaluate_benchmarks.py --config-file configs/catseg_vitb16.yaml --weights W --benchmarks a150 pas20
+    python tools/evaluate_benchmarks.py --config-file F --weights W --save-pictures 8 --compare-weights W2
+    torchrun --nproc-per-node 4 tools/evaluate_benchmarks.py --config-file F --weights W
+
+Writes results, tables (text, Markdown, CSV, LaTeX, JSON) and report.html to OUTPUT_DIR/benchmarks or --results.
+Keys and values after the options override the config. See docs/evaluation.md.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from detectron2.data import DatasetCatalog
+from detectron2.modeling import build_model
+from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
+
+from physseg.cli.arguments import new_parser, split_at_first_key
+from physseg.cli.boundary import run_in_process
+from physseg.config import load_config
+from physseg.data.custom import register_custom
+from physseg.data.specs import find_spec
+from physseg.engine.launch import launch
+from physseg.engine.weights import load_weights
+from physseg.evaluation.pictures import choose_evenly, most_different, read_image_counts, save_pictures
+from physseg.evaluation.report import Run, write_report
+from physseg.evaluation.runner import benchmark_key, run_benchmarks
+from physseg.evaluation.tables import columns_of, published_for, render, render_details, result_rows, write_tables
+from physseg.memory import keep_freed_memory
+
+logger = logging.getLogger("physseg")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Evaluate as the command line says; 130 after Ctrl-C."""
+    args = parse(argv)
+    try:
+        cfg = load_config(args.config_file, args.opts)
+        register_custom(cfg)
+        cfg.DATASETS.TEST = tuple(dataset_name(key) for key in args.benchmarks or cfg.DATASETS.TEST)
+        if args.weights is not None:
+            cfg.MODEL.WEIGHTS = args.weights
+        launch(run_in_process, args.num_gpus, device=cfg.MODEL.DEVICE, args=(run, cfg, args))
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on at the next image", file=sys.stderr)
+        return 130
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = new_parser(__doc__)
+    parser.add_argument("--config-file", required=True, metavar="FILE")
+    parser.add_argument("--weights", metavar="FILE", help="checkpoint; default: MODEL.WEIGHTS")
+    parser.add_argument("--compare-weights", metavar="FILE", help="a second checkpoint to set beside the first")
+    parser.add_argument("--benchmarks", nargs="+", metavar="KEY", help="a847 pc459 ...; default: DATASETS.TEST")
+    parser.add_argument("--num-gpus", type=int, default=1, help="processes; with MODEL.DEVICE cpu, on the CPU")
+    parser.add_argument("--results", metavar="FOLDER", help="default: OUTPUT_DIR/benchmarks")
+    parser.add_argument("--save-pictures", type=int, default=0, metavar="N", help="per benchmark, for the report")
+    parser.add_argument("--metrics-file", metavar="FILE", help="metrics.json of the training, for the report's curves")
+    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config overrides")
+    return parser
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command line; ``benchmarks`` is empty where it names none."""
+    args = parser().parse_args(argv)
+    args.benchmarks, args.opts = split_at_first_key(args.benchmarks, args.opts)
+    return args
+
+
+def dataset_name(key: str) -> str:
+    """Registered name of a benchmark's key or registered name."""
+    spec = find_spec(key)
+    if spec is None and key not in DatasetCatalog:
+        raise KeyError(f"no benchmark {key!r}; expected a847, pc459, a150, pc59, pas20, pas20b or a registered name")
+    return spec.registered_name if spec else key
+
+
+def run(cfg, args: argparse.Namespace) -> None:
+    """Evaluate, draw and write, in every process."""
+    folder = Path(args.results or Path(cfg.OUTPUT_DIR) / "benchmarks")
+    setup_logger(str(folder), distributed_rank=comm.get_rank(), name="physseg")
+    if cfg.MODEL.DEVICE == "cpu":
+        keep_freed_memory()
+    torch.manual_seed(cfg.SEED)  # of a model without weights
+    model = build_model(cfg)
+    checkpoints = [(cfg.MODEL.WEIGHTS, folder)]
+    if args.compare_weights:
+        checkpoints.insert(0, (args.compare_weights, folder / "compared"))
+    names = run_names([weights for weights, _ in checkpoints])
+    runs = [
+        evaluate(model, cfg, weights, place, name) for (weights, place), name in zip(checkpoints, names, strict=True)
+    ]
+    if args.save_pictures:
+        for (weights, _), each in zip(checkpoints, runs, strict=True):
+            load(model, weights)
+            draw(model, cfg, runs, each.folder, args.save_pictures)
+    if comm.is_main_process():
+        report(runs, folder, args.metrics_file)
+
+
+def run_names(checkpoints: list[str]) -> list[str]:
+    """What the tables call the checkpoints: file names, with their folders where those are equal."""
+    names = [Path(weights).stem or "untrained" for weights in checkpoints]
+    if len(set(names)) < len(names):
+        names = [str(Path(weights).with_suffix("")) for weights in checkpoints]
+    return names
+
+
+def evaluate(model, cfg, weights: str, folder: Path, name: str) -> Run:
+    load(model, weights)
+    cfg = cfg.clone()
+    cfg.MODEL.WEIGHTS = weights
+
+    def encode(names):
+        with torch.no_grad():
+            return model.text_features(names).mean(dim=1)
+
+    model.eval()
+    results = run_benchmarks(model, cfg, cfg.DATASETS.TEST, folder, encode=encode)
+    return Run(name, results, folder)
+
+
+def load(model, weights: str) -> None:
+    if weights:
+        load_weights(model, weights)
+    else:
+        logger.warning("no weights given: the untrained start is evaluated")
+
+
+def draw(model, cfg, runs: list[Run], folder: Path, count: int) -> None:
+    """Pictures spread over each benchmark, or of two checkpoints where they differ most."""
+    for name in cfg.DATASETS.TEST:
+        counts = [read_image_counts(each.folder, benchmark_key(name)) for each in runs]
+        chosen = most_different(*counts, count) if len(runs) == 2 else choose_evenly(list(counts[0]), count)
+        save_pictures(model, cfg, name, chosen, folder)
+
+
+def report(runs: list[Run], folder: Path, metrics_file: str | None) -> None:
+    rows = [row for each in runs for row in result_rows(each.name, each.results)]
+    rows += published_for(columns_of(rows))
+    write_tables(folder, rows)
+    page = write_report(folder / "report.html", runs, metrics_file=metrics_file)
+    print(f"\n{render(rows)}")
+    for each in runs:
+        print(f"{each.name}\n{render_details(each.results)}")
+    print(f"Report: {page}")

@@ -1,0 +1,132 @@
+"""Segment images, folders of images and videos with your own words.
+
+    python tools/predict.py photo.jpg --config-file configs/catseg_vitb16.yaml --weights model.pth \\
+        --vocabulary "cat, dog, grass" --output predictions
+    python tools/predict.py photos/ clip.mp4 --config-file F --weights W --vocabulary-file words.txt --output DIR
+    python tools/predict.py photos/ --config-file F --weights W --vocabulary "cat; sofa, couch" --threshold 0.3 \\
+        --output DIR
+
+Writes for each image an overlay with a legend, a PNG of class indices, and a JSON with names and shares of pixels.
+Config overrides come last, as KEY VALUE. See docs/predict.md.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from physseg.cli.arguments import new_parser
+from physseg.config import load_config
+from physseg.data.images import BrokenFileError
+from physseg.inference.files import VIDEO_EXTENSIONS, Job, OutputOptions, find_files, predict_files
+from physseg.inference.formats import DEFAULT_FORMATS, FORMATS, OVERLAY, check_formats
+from physseg.inference.predictor import Predictor, split_words
+from physseg.inference.video import frame_count, predict_video
+from physseg.memory import keep_freed_memory
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Predict as the command line says; 1 if a file failed, 130 after Ctrl-C."""
+    args = parse(argv)
+    try:
+        problems, done = run(args)
+    except KeyboardInterrupt:
+        print(f"interrupted; finished files are in {args.output}", file=sys.stderr)
+        return 130
+    print(f"{done} of {done + len(problems)} files segmented; results are in {args.output}")
+    for problem in problems:
+        print(f"failed: {problem}", file=sys.stderr)
+    return 1 if problems else 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = new_parser(__doc__)
+    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="image, video, or folder (with its subfolders)")
+    parser.add_argument("--config-file", required=True, metavar="F")
+    parser.add_argument("--weights", metavar="W", help="physseg checkpoint; default: MODEL.WEIGHTS")
+    words = parser.add_mutually_exclusive_group()
+    words.add_argument(
+        "--vocabulary",
+        metavar="WORDS",
+        help='"cat, dog, grass"; with semicolons, commas part synonyms: "cat; sofa, couch"; or a benchmark: "a150"',
+    )
+    words.add_argument("--vocabulary-file", metavar="FILE", help="one name per line, synonyms after a comma")
+    parser.add_argument("--output", required=True, type=Path, metavar="DIR")
+    parser.add_argument(
+        "--threshold", type=float, default=0.0, help="pixels whose best probability is lower are --other"
+    )
+    parser.add_argument("--other", default="other", metavar="NAME", help="name of such pixels")
+    parser.add_argument("--alpha", type=float, default=0.55, help="weight of the overlay's colours, 0 to 1")
+    parser.add_argument("--picture", choices=("jpg", "png"), default="jpg", help="format of the overlay")
+    parser.add_argument(
+        "--format",
+        action="append",
+        choices=(OVERLAY, *FORMATS),
+        dest="formats",
+        help=f"what to write; may be repeated; default: {', '.join(DEFAULT_FORMATS)}. "
+        + ". ".join(f"{name}: {form.content}" for name, form in FORMATS.items()),
+    )
+    parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="images or frames at a time")
+    parser.add_argument(
+        "--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="config overrides; last"
+    )
+    return parser
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command line, its numbers checked."""
+    args = parser().parse_args(argv)
+    if not 0 <= args.threshold <= 1 or not 0 <= args.alpha <= 1:
+        parser().error("--threshold and --alpha must lie between 0 and 1")
+    if args.batch_size < 1:
+        parser().error("--batch-size must be 1 or more")
+    return args
+
+
+def run(args: argparse.Namespace) -> tuple[list[str], int]:
+    """Predict everything; returns what was wrong with which file, and how many went well."""
+    weights = args.weights or load_config(args.config_file, args.opts).MODEL.WEIGHTS
+    if not weights:
+        raise ValueError("no weights: give a checkpoint by --weights, or MODEL.WEIGHTS in the config")
+    jobs = find_files(args.inputs, args.output)
+    if not jobs:
+        raise FileNotFoundError(f"no images or videos in {', '.join(args.inputs)}")
+    vocabulary = args.vocabulary_file or (split_words(args.vocabulary) if args.vocabulary else None)
+    predictor = Predictor(args.config_file, weights, vocabulary, args.opts)
+    if predictor.model.device.type == "cpu":
+        keep_freed_memory()
+    formats = tuple(dict.fromkeys(args.formats or DEFAULT_FORMATS))
+    check_formats(formats)
+    options = OutputOptions(
+        args.threshold, args.other, args.alpha, args.picture, formats, f"{args.config_file}, {weights}"
+    )
+    options.names(predictor.vocabulary)
+
+    videos = [job for job in jobs if job.source.suffix.lower() in VIDEO_EXTENSIONS]
+    images = [job for job in jobs if job not in videos]
+    results = list(
+        tqdm(
+            predict_files(predictor, images, options, args.batch_size),
+            total=len(images),
+            unit="image",
+            disable=not images,
+        )
+    )
+    problems = [problem for _, problem in results if problem]
+    for job in videos:
+        problems += segment_video(predictor, job, options, args.batch_size)
+    return problems, len(jobs) - len(problems)
+
+
+def segment_video(predictor: Predictor, job: Job, options: OutputOptions, batch_size: int) -> list[str]:
+    """One video with its own progress bar; what was wrong with it, if anything."""
+    try:
+        with tqdm(total=frame_count(job.source) or None, unit="frame", desc=job.source.name) as progress:
+            for done in predict_video(predictor, job, options, batch_size):
+                progress.update(done - progress.n)
+    except BrokenFileError as error:
+        return [str(error)]
+    return []

@@ -1,0 +1,60 @@
+"""What stops the import of physseg is said in one line."""
+
+import builtins
+import sys
+
+import pytest
+
+import physseg_start
+
+
+@pytest.fixture
+def failing_import(monkeypatch):
+    """Lets the import of the boundary raise."""
+
+    def fail_with(error):
+        genuine = builtins.__import__
+
+        def importer(name, *args, **options):
+            if name == "physseg.cli.boundary":
+                raise error
+            return genuine(name, *args, **options)
+
+        monkeypatch.setattr(builtins, "__import__", importer)
+
+    return fail_with
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (ModuleNotFoundError("No module named 'torch'", name="torch"), 1, "error: physseg needs torch, which is not"),
+        (ImportError("physseg needs Detectron2, which is not installed"), 1, "error: physseg needs Detectron2"),
+    ],
+)
+def test_one_line(failing_import, capsys, error, status, message):
+    failing_import(error)
+    assert physseg_start.start("predict") == status
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith(message)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ModuleNotFoundError("No module named 'physseg.gone'", name="physseg.gone"),
+        ImportError("cannot import name 'x' from 'torch'", name="torch"),
+    ],
+)
+def test_a_broken_installation_shows_where(failing_import, error):
+    failing_import(error)
+    with pytest.raises(ImportError):
+        physseg_start.start("predict")
+
+
+def test_first_words_come_first(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["prepare_voc.py", "--toy"])
+    assert physseg_start.start("prepare", ["nowhere"]) == 1
+    assert "no data set 'toy_nowhere'" in capsys.readouterr().err
