@@ -21,6 +21,9 @@ REQUIRES = [
     "matplotlib>=3.6",
     "safetensors>=0.4.1",
     "tqdm>=4.60",
+    # Published checkpoints by name.
+    "huggingface_hub>=0.23",
+    "filelock>=3.12",
 ]
 EXTRAS = {
     # SuperPoint keypoints as pseudo ground truth.
@@ -65,9 +68,13 @@ setup(
         "Topic :: Scientific/Engineering :: Image Recognition",
     ],
     python_requires=">=3.10",
-    packages=find_packages(include=["physseg", "physseg.*"]),
+    packages=[*find_packages(include=["physseg", "physseg.*"]), "physseg.configs"],
     py_modules=["physseg_start"],
-    package_data={"physseg": ["**/*.tsv", "**/*.json", "**/*.jsonl", "**/*.txt", "**/*.npz", "**/*.safetensors"]},
+    package_dir={"physseg.configs": "configs"},
+    package_data={
+        "physseg.configs": ["**/*.yaml"],
+        "physseg": ["**/*.tsv", "**/*.json", "**/*.jsonl", "**/*.txt", "**/*.npz", "**/*.safetensors"],
+    },
     install_requires=REQUIRES,
     extras_require=EXTRAS,
 )

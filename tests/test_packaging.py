@@ -94,7 +94,13 @@ def test_every_data_file_is_packaged(package):
 
 def test_every_folder_with_code_is_a_package(package):
     folders = {path.parent.relative_to(ROOT) for path in (ROOT / "physseg").rglob("*.py")}
-    assert {".".join(folder.parts) for folder in folders} == set(package["packages"])
+    assert {".".join(folder.parts) for folder in folders} | {"physseg.configs"} == set(package["packages"])
+
+
+def test_every_config_is_packaged(package):
+    folder = ROOT / package["package_dir"]["physseg.configs"]
+    packaged = {path for pattern in package["package_data"]["physseg.configs"] for path in folder.glob(pattern)}
+    assert {path for path in folder.rglob("*") if path.is_file()} == packaged
 
 
 def test_version_is_the_same_everywhere(package):

@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+from physseg.shipped_configs import shipped_config, where_configs_are
+
 _BASE_KEY = "_BASE_"
 # A list of 10,000 class names is a tenth of either.
 _MOST_BYTES, _MOST_VALUES = 10_000_000, 100_000
@@ -20,14 +22,15 @@ _MOST_DEPTH = 40
 def read_config_chain(path: str | os.PathLike) -> list[tuple[Path, dict[str, Any]]]:
     """Contents of a config file and of the files it inherits from by ``_BASE_``, the most basic first.
 
-    ``_BASE_`` is a path or a list of paths, relative to the file that names it.
+    ``_BASE_`` is a path or a list of paths, relative to the file that names it. What is no file may be the name of a
+    shipped config.
 
     Raises:
         FileNotFoundError: a file is missing.
         ValueError: a file is no plain YAML mapping, ``_BASE_`` is no path, or a file inherits from itself.
     """
     chain: list[tuple[Path, dict[str, Any]]] = []
-    _read_chain(_path(path), (), chain)
+    _read_chain(_locate(_path(path), path), (), chain)
     return chain
 
 
@@ -35,7 +38,7 @@ def _read_chain(path: Path, children: tuple[Path, ...], chain: list[tuple[Path, 
     needed = f" (the {_BASE_KEY} of {children[-1]})" if children else ""
     if not _is_file(path):
         what = "is a folder" if path.is_dir() else "not found"
-        raise FileNotFoundError(f"Config file {what}: {path}{needed}. Shipped configs are in configs/.")
+        raise FileNotFoundError(f"Config file {what}: {path}{needed}. {where_configs_are(path)}")
     resolved = path.resolve()
     if resolved in children:
         raise ValueError(f"{path}: this config inherits from itself by {_BASE_KEY}.")
@@ -49,7 +52,7 @@ def _read_chain(path: Path, children: tuple[Path, ...], chain: list[tuple[Path, 
     for base in bases:
         if not isinstance(base, str) or not base.strip():
             raise ValueError(f"{path}: {_BASE_KEY} must be the path of a config file, or a list of them; got {base!r}.")
-        _read_chain(path.parent / _path(base), (*children, resolved), chain)
+        _read_chain(_locate(path.parent / _path(base), base), (*children, resolved), chain)
     chain.append((path, content))
 
 
@@ -58,6 +61,11 @@ def _path(text: str | os.PathLike) -> Path:
         return Path(text).expanduser()
     except RuntimeError as error:  # ~someone who has no home
         raise FileNotFoundError(f"Config file not found: {text} ({error}).") from None
+
+
+def _locate(path: Path, name: str | os.PathLike) -> Path:
+    """The file at ``path``, else the shipped config of that name; a path that is neither is left as it is."""
+    return path if _is_file(path) else shipped_config(name) or path
 
 
 def _is_file(path: Path) -> bool:

@@ -8,8 +8,12 @@ from typing import Any
 
 import torch
 from detectron2.utils.file_io import PathManager
+from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+
+from physseg.engine.light_weights import TRAINING_ONLY, complete, is_light
+from physseg.modeling.catseg.checkpoint import CatsegCheckpointError, from_catseg, is_catseg
 
 logger = logging.getLogger(__name__)
 
@@ -22,8 +26,6 @@ _RESPONSIBLE_KEYS = {
     "structure_head": "MODEL.STRUCTURE.SOURCES, MODEL.STRUCTURE.LEVELS, MODEL.STRUCTURE.DIM",
     "patch_alignment": "MODEL.PATCH_ALIGNMENT.DIM, MODEL.CLIP.NAME",
 }
-# Parts of the model that only training uses: weights with or without them give the same predictions.
-_TRAINING_ONLY = ("structure_head.", "patch_alignment.")
 
 
 class IncompatibleWeightsError(ValueError):
@@ -34,7 +36,7 @@ def read_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
     """Read a .pth, .pt, .bin or .safetensors file to the CPU; nothing in it can run code.
 
     Args:
-        path: a local file, or what Detectron2's PathManager takes (https://...).
+        path: a local file, or what Detectron2's PathManager takes (https://..., physseg://catseg-vitb16).
 
     Returns:
         A checkpoint: a dict with ``model``, parameter names to tensors, and in a checkpoint of training the rest.
@@ -42,16 +44,16 @@ def read_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
     Raises:
         FileNotFoundError: there is no such file; the message names MODEL.WEIGHTS.
         ValueError: the file is damaged, or holds more than tensors, numbers, strings, lists and dicts.
+        ConnectionError: the file is light (`light_weights`) and the CLIP that completes it cannot be had.
     """
     name = str(path)
     local = Path(PathManager.get_local_path(name) if "://" in name else name).expanduser()
     if not local.is_file():
         raise FileNotFoundError(f"Weights not found: {local}. Check MODEL.WEIGHTS.")
+    metadata = None
     try:
         if local.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            content = load_file(local)
+            content, metadata = _read_safetensors(local)
         else:
             content = torch.load(local, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises RuntimeError, UnpicklingError, EOFError ... for one and the same damage
@@ -65,7 +67,12 @@ def read_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
     for wrapper in ("model", "state_dict"):
         if isinstance(content.get(wrapper), Mapping):
             return {**content, "model": content[wrapper]}
-    return {"model": dict(content)}
+    return {"model": complete(content, metadata) if is_light(metadata) else dict(content)}
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str] | None]:
+    with safe_open(path, framework="pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118  (no mapping)
 
 
 def load_weights(
@@ -74,7 +81,7 @@ def load_weights(
     """Load weights into a model, all or nothing.
 
     Parts that only training uses (structure head, projections of the alignment loss) may be missing or left over; that
-    is logged. Everything else must fit.
+    is logged. Everything else must fit. A published CAT-Seg checkpoint is taken as it is.
 
     Args:
         model: a PhysSeg or any module; a DistributedDataParallel wrapper is looked through.
@@ -101,9 +108,15 @@ def load_weights(
     if state and all(name.startswith(prefix) for name in state):
         state = {name.removeprefix(prefix): value for name, value in state.items()}
     state = {name: torch.as_tensor(value) for name, value in state.items()}
+    if is_catseg(state):
+        logger.info("%s: a published CAT-Seg checkpoint; its names are translated.", source)
+        try:
+            state = from_catseg(state).state_dict
+        except CatsegCheckpointError as error:
+            raise IncompatibleWeightsError(f"{source}: {error}") from error
 
     missing, unexpected, misshapen = _compare(model, state)
-    problems = [name for name in (*missing, *unexpected) if not name.startswith(_TRAINING_ONLY)] + misshapen
+    problems = [name for name in (*missing, *unexpected) if not name.startswith(TRAINING_ONLY)] + misshapen
     if problems:
         raise IncompatibleWeightsError(_explain(source, missing, unexpected, misshapen, len(state)))
     if missing or unexpected:
@@ -146,7 +159,7 @@ def _explain(
     keys = dict.fromkeys(_RESPONSIBLE_KEYS[top] for top in tops if top in _RESPONSIBLE_KEYS)
     lines.append(f"  Config keys to check: {'; '.join(keys) or 'MODEL.META_ARCHITECTURE, MODEL.CLIP.NAME'}.")
     if not any(name in unexpected for name in missing) and len(missing) and len(unexpected) == total:
-        lines.append("  Not one key is known: for a published CAT-Seg checkpoint use tools/convert_catseg_weights.py.")
+        lines.append("  Not one key is known: these are weights of another model.")
     return "\n".join(lines)
 
 

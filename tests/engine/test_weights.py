@@ -66,9 +66,14 @@ def test_misfit_lists_keys_and_config_keys_and_changes_nothing():
     assert all(torch.equal(before[name], value) for name, value in target.state_dict().items())
 
 
-def test_foreign_names_point_to_the_converter():
-    with pytest.raises(IncompatibleWeightsError, match=r"use tools/convert_catseg_weights.py"):
-        load_weights(Model(), {"sem_seg_head.predictor.weight": torch.zeros(1)})
+def test_weights_of_another_model_are_called_so():
+    with pytest.raises(IncompatibleWeightsError, match=r"Not one key is known: these are weights of another model"):
+        load_weights(Model(), {"pixel_decoder.weight": torch.zeros(1)})
+
+
+def test_published_names_that_do_not_fit_are_named_with_their_file():
+    with pytest.raises(IncompatibleWeightsError, match=r"there.pth: no weights of CAT-Seg's CVPR'24 design"):
+        load_weights(Model(), {"sem_seg_head.predictor.weight": torch.zeros(1)}, source="there.pth")
 
 
 @pytest.mark.parametrize(("in_file", "in_model"), [(True, False), (False, True)])

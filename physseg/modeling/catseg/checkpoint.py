@@ -26,6 +26,11 @@ class Conversion(NamedTuple):
     notes: list[str]
 
 
+def is_catseg(state_dict: Mapping[str, Tensor]) -> bool:
+    """Whether these are weights with CAT-Seg's published names, fitting or not."""
+    return any(name.startswith("sem_seg_head.predictor.") for name in state_dict)
+
+
 def from_catseg(state_dict: Mapping[str, Tensor]) -> Conversion:
     """Published weights -> physseg's. Tensors keep their dtype; window masks, which physseg computes, are dropped.
 
