@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from physseg.modeling.clip.attention import attention
 from physseg.modeling.clip.split_attention import SplitAttention
+from physseg.text.whole import project_text
 
 
 class PrefixTree(NamedTuple):
@@ -83,11 +84,7 @@ def encode_packed(text: nn.Module, tree: PrefixTree, run_block: Callable[..., Te
         x = run_block(block, x, tree)
     x = x[tree.ends] + last.ls_1(_attend_ends(last.attn, last.ln_1(x), tree))
     x = x + last.ls_2(last.mlp(last.ln_2(x)))
-    x = text.ln_final(x)
-    projection = text.text_projection
-    if projection is None:
-        return x
-    return projection(x) if isinstance(projection, nn.Module) else x @ projection
+    return project_text(text, text.ln_final(x))
 
 
 def _attend(attn: SplitAttention, x: Tensor, tree: PrefixTree) -> Tensor:

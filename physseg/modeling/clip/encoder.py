@@ -3,20 +3,25 @@
 B images, T classes, P prompt templates, H W token grid, C width of the image transformer, E CLIP's embedding.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from open_clip import get_tokenizer
+from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from physseg.modeling.clip.dense_paths import DENSE_PATHS
 from physseg.modeling.clip.finetune import set_trainable
-from physseg.modeling.clip.weights import create_clip, text_tower
+from physseg.modeling.clip.plain_tower import PlainTower, to_map
+from physseg.modeling.clip.pool_tower import PoolTower
+from physseg.modeling.clip.statistics import image_statistics
+from physseg.modeling.clip.weights import create_clip, is_causal, text_tower
 from physseg.text.packed import build_prefix_tree, encode_packed, text_block
 from physseg.text.prompts import resolve_templates, synonyms
+from physseg.text.whole import encode_whole
 
 # Prompts encoded at a time when no gradient is wanted: bounds memory for large vocabularies and many templates.
 PROMPT_CHUNK = 1024
@@ -31,7 +36,7 @@ class ImageFeatures(NamedTuple):
 
 
 class ClipEncoder(nn.Module):
-    """Dense CLIP features and text features from one open_clip model.
+    """Dense features and text features from one open_clip model: a plain CLIP, PE-Core or SigLIP 2.
 
     Args:
         name, pretrained: as in `create_clip`.
@@ -43,7 +48,11 @@ class ClipEncoder(nn.Module):
         load_weights: False leaves random weights; a checkpoint is loaded afterwards.
         recompute: recompute the transformer blocks in the backward pass instead of keeping their activations.
         finetune_text: False freezes the text encoder whatever `finetune` says.
-        dense_path: one of `DENSE_PATHS`.
+        dense_path: one of `DENSE_PATHS`; an attention pool (PE-Core, SigLIP 2) has "maskclip" alone.
+
+    Attributes:
+        tower: reads the image tower: `PlainTower` or `PoolTower`. mean, std: RGB statistics of its images in 0-255
+        units, by name and tag.
 
     Raises:
         ValueError: an argument that does not fit the model, naming the configuration key.
@@ -66,12 +75,19 @@ class ClipEncoder(nn.Module):
         super().__init__()
         if dense_path not in DENSE_PATHS:
             raise ValueError(f"MODEL.DENSE.METHOD: expected one of {tuple(DENSE_PATHS)}, got {dense_path!r}")
-        self.dense_path = dense_path
         self.model = create_clip(name, pretrained, load_weights)
+        pools = not isinstance(self.model.visual, VisionTransformer)
+        self.tower = (PoolTower if pools else PlainTower)(self.model.visual, recompute)
+        if pools and dense_path != "maskclip":
+            raise ValueError(
+                f"MODEL.DENSE.METHOD: {name} ends in an attention pool, whose one dense path is 'maskclip'; "
+                f"got {dense_path!r}"
+            )
+        self.dense_path = dense_path
+        self.name, self.mean, self.std = name, *image_statistics(name, pretrained)
         set_trainable(self.model, finetune, finetune_text)
         self.text_trains = finetune_text and finetune != "frozen"
-        visual = self.model.visual
-        patch, depth = visual.patch_size[0], len(visual.transformer.resblocks)
+        patch, depth = self.tower.patch, self.tower.depth
         if image_size % patch:
             raise ValueError(f"MODEL.CLIP.IMAGE_SIZE: expected a multiple of {name}'s patch {patch}, got {image_size}")
         self.image_size = image_size
@@ -82,44 +98,45 @@ class ClipEncoder(nn.Module):
             raise ValueError(
                 f"MODEL.CLIP.LEVELS: expected two rising block indices below {depth - 1} for {name}, got {self.levels}"
             )
-        self.width = visual.conv1.out_channels
-        self.embed_dim = visual.output_dim
+        self.width, self.embed_dim = self.tower.width, self.tower.embed_dim
         self.templates = resolve_templates(templates)
         if synonym_policy not in ("first", "average"):
             raise ValueError(f"MODEL.TEXT.SYNONYMS: expected 'first' or 'average', got {synonym_policy!r}")
         self.synonym_policy = synonym_policy
-        self.tokenizer = get_tokenizer(name, context_length=text_tower(self.model).positional_embedding.shape[0])
-        self.recompute = recompute
-        self._run_block, self._run_text_block = _block, text_block
+        self._run_text_block = text_block
 
     def compile(self, **options) -> None:
-        """Compile one image block and one text block: the others have the same code."""
-        self._run_block = torch.compile(_block, **options)
+        """Compile one block of each kind: the others have the same code."""
+        self.tower.compile(**options)
         self._run_text_block = torch.compile(text_block, **options)
 
     def forward(self, images: Tensor) -> ImageFeatures:
         """Dense CLIP features, the last block being `dense_path`'s.
 
         Args:
-            images: (B, 3, h, w), normalised with CLIP's mean and standard deviation; resized to `image_size`.
+            images: (B, 3, h, w), normalised with the encoder's mean and standard deviation; resized to `image_size`.
         """
-        visual = self.model.visual
         size = (self.image_size, self.image_size)
         if images.shape[-2:] != size:
             images = F.interpolate(images, size=size, mode="bilinear", align_corners=False)
-        x = visual.conv1(images).flatten(2).transpose(1, 2)
-        x = torch.cat([visual.class_embedding.to(x.dtype).expand(len(x), 1, -1), x], dim=1)
-        x = visual.ln_pre(x + self._positional_embedding().to(x.dtype))
-        kept = {}
-        *blocks, last = visual.transformer.resblocks
-        for index, block in enumerate(blocks):
-            recompute = self.recompute and torch.is_grad_enabled()
-            x = checkpoint(self._run_block, block, x, use_reentrant=False) if recompute else self._run_block(block, x)
-            if index in self.levels:
-                kept[index] = self._to_map(x)
-        x = DENSE_PATHS[self.dense_path](last, x)
-        x = visual.ln_post(x) @ visual.proj
-        return ImageFeatures(self._to_map(x), *(kept[level] for level in self.levels))
+        last, levels, grid = self.tower.tokens(images, self.levels)
+        dense = to_map(self.tower.dense(self.dense_path, last), grid, prefix=0)
+        return ImageFeatures(dense, *(to_map(levels[level], grid, self.tower.prefix) for level in self.levels))
+
+    @cached_property
+    def tokenizer(self) -> Callable[[Sequence[str]], Tensor]:
+        """Texts -> (N, context) token ids.
+
+        Raises:
+            ConnectionError: it is Hugging Face's (SigLIP 2) and neither on this machine nor to be had.
+        """
+        try:
+            return get_tokenizer(self.name, context_length=text_tower(self.model).positional_embedding.shape[0])
+        except OSError as error:
+            raise ConnectionError(
+                f"could not load the tokenizer of {self.name} ({error}). Without a network, put Hugging Face's cache "
+                "of it on this machine (HF_HOME)."
+            ) from error
 
     def encode_text(self, vocabulary: Sequence[str]) -> Tensor:
         """Text features of every name under every template.
@@ -137,8 +154,13 @@ class ClipEncoder(nn.Module):
         chunk = len(tokens) if trains else PROMPT_CHUNK
         # Once per vocabulary is too seldom to compile for.
         run_block = self._run_text_block if trains else text_block
-        trees = (build_prefix_tree(part).to(self.device) for part in tokens.split(chunk))
-        features = torch.cat([F.normalize(encode_packed(text, tree, run_block), dim=-1) for tree in trees])
+
+        def encode(part: Tensor) -> Tensor:
+            if not is_causal(self.model):
+                return encode_whole(text, part.to(self.device))
+            return encode_packed(text, build_prefix_tree(part).to(self.device), run_block)
+
+        features = torch.cat([F.normalize(encode(part), dim=-1) for part in tokens.split(chunk)])
         features = features.view(-1, len(self.templates), self.embed_dim)
         if self.synonym_policy == "average":
             parts = features.split([len(group) for group in words])
@@ -147,28 +169,9 @@ class ClipEncoder(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        return self.model.visual.class_embedding.device
+        return self.tower.device
 
     def text_parameters(self) -> Iterator[nn.Parameter]:
         """Parameters that text features depend on."""
         image = {id(p) for p in self.model.visual.parameters()}
         return (p for p in self.model.parameters() if id(p) not in image)
-
-    def _positional_embedding(self) -> Tensor:
-        """(1 + H * W, C), resized bicubically from the grid of pre-training."""
-        visual = self.model.visual
-        embedding, native = visual.positional_embedding, visual.grid_size
-        if native == (self.grid, self.grid):
-            return embedding
-        patches = embedding[1:].T.reshape(1, -1, *native)
-        patches = F.interpolate(patches, size=(self.grid, self.grid), mode="bicubic", align_corners=False)
-        return torch.cat([embedding[:1], patches[0].flatten(1).T])
-
-    def _to_map(self, x: Tensor) -> Tensor:
-        """(B, 1 + H * W, C) -> (B, C, H, W), a view; CLS dropped."""
-        return x[:, 1:].unflatten(1, (self.grid, self.grid)).permute(0, 3, 1, 2)
-
-
-def _block(block: nn.Module, x: Tensor) -> Tensor:
-    x = x + block.ls_1(block.attn(block.ln_1(x)))
-    return x + block.ls_2(block.mlp(block.ln_2(x)))

@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import open_clip
+import timm
 import torch
 from open_clip.factory import convert_state_dict
+from open_clip.timm_model import TimmModel
 from open_clip.transformer import QuickGELU, ResidualAttentionBlock, TextTransformer, VisionTransformer
+from timm.layers import AttentionPoolLatent
 from torch import Tensor, nn
 
 from physseg.modeling.clip.quick_gelu import QuickGELUMLP
@@ -17,25 +20,33 @@ from physseg.toy_world.clip import load_toy_clip_state_dict, register_toy_clip
 
 
 def create_clip(name: str, pretrained: str, load_weights: bool = True) -> nn.Module:
-    """An open_clip model in float32 whose attention is `SplitAttention`.
+    """An open_clip model in float32 whose attention is `SplitAttention`, timm's image towers taking any grid.
 
     Args:
-        name: open_clip model name with a ViT image tower, or "physseg-toy".
+        name: open_clip model name, or "physseg-toy": a plain ViT with a class token (CLIP's, MetaCLIP's, ...), or a
+            tower of timm that ends in an attention pool (PE-Core, SigLIP 2).
         pretrained: open_clip tag, local file, "toy", or "" for random weights.
         load_weights: False leaves random weights and reads or downloads nothing: the caller loads them.
 
     Raises:
-        ValueError: unknown name, a tower that is no plain ViT, an unknown tag, or weights that do not fit.
+        ValueError: unknown name, a tower of another kind, an unknown tag, a tag of another activation, or weights that
+            do not fit.
         FileNotFoundError: `pretrained` looks like a path and is none.
         ConnectionError: the tag's weights cannot be downloaded.
     """
     register_toy_clip()
     if name not in open_clip.list_models():
         raise ValueError(f"MODEL.CLIP.NAME: open_clip has no model {name!r}; open_clip.list_models() lists them")
+    _check_activation(name, pretrained)
     # open_clip switches to OpenAI's activation when it loads OpenAI's weights; a random start must match.
     with _quiet():
         model = open_clip.create_model(name, load_weights=False, force_quick_gelu=pretrained == "openai")
     _check_towers(name, model)
+    if isinstance(model.visual, TimmModel):
+        trunk = model.visual.trunk
+        options = {"num_classes": trunk.num_classes, "global_pool": trunk.global_pool, "dynamic_img_size": True}
+        timm_name = open_clip.get_model_config(name)["vision_cfg"]["timm_model_name"]
+        model.visual.trunk = timm.create_model(timm_name, pretrained=False, **options)
     if load_weights and pretrained:
         state_dict = _state_dict(name, pretrained)
         try:
@@ -72,19 +83,47 @@ def text_tower(model: nn.Module) -> nn.Module:
     return getattr(model, "text", model)
 
 
+def _check_activation(name: str, pretrained: str) -> None:
+    """Refuse a tag trained with QuickGELU for a model without it: open_clip only warns, and the features are wrong."""
+    if pretrained == "openai" or pretrained not in open_clip.list_pretrained_tags_by_model(name):
+        return
+    wanted = bool(open_clip.get_pretrained_cfg(name, pretrained).get("quick_gelu"))
+    if wanted != bool(open_clip.get_model_config(name).get("quick_gelu")):
+        right = f"{name}-quickgelu" if wanted else name.removesuffix("-quickgelu")
+        raise ValueError(
+            f"MODEL.CLIP.PRETRAINED: {pretrained!r} was trained with{'' if wanted else 'out'} QuickGELU and {name!r} "
+            f"is a model with{'out' if wanted else ''} it: set MODEL.CLIP.NAME to {right!r}"
+        )
+
+
+def is_causal(model: nn.Module) -> bool:
+    """Whether a text token sees earlier ones alone, as in CLIP, and not all (SigLIP)."""
+    return getattr(text_tower(model), "attn_mask", None) is not None
+
+
 def _check_towers(name: str, model: nn.Module) -> None:
     visual, text = model.visual, text_tower(model)
-    plain_image = isinstance(visual, VisionTransformer) and visual.attn_pool is None and visual.pool_type == "tok"
+    if isinstance(visual, TimmModel):
+        pool = getattr(visual.trunk, "attn_pool", None)
+        fits = isinstance(pool, AttentionPoolLatent) and pool.pos_embed is None and hasattr(visual.trunk, "blocks")
+    else:
+        fits = isinstance(visual, VisionTransformer) and visual.attn_pool is None and visual.pool_type == "tok"
     plain_text = text is model or isinstance(text, TextTransformer)
-    blocks = [m for part in (visual, text) if hasattr(part, "transformer") for m in part.transformer.resblocks]
-    if not (plain_image and plain_text and all(isinstance(m, ResidualAttentionBlock) for m in blocks)):
+    towers = (visual, text) if isinstance(visual, VisionTransformer) else (text,)
+    blocks = [m for part in towers if hasattr(part, "transformer") for m in part.transformer.resblocks]
+    if not (fits and plain_text and all(isinstance(m, ResidualAttentionBlock) for m in blocks)):
         raise ValueError(
-            f"MODEL.CLIP.NAME: {name!r} is not a plain ViT with a class token and CLIP's text transformer; the dense "
-            "path needs one, such as ViT-B-16-quickgelu, ViT-L-14-336-quickgelu or ViT-H-14"
+            f"MODEL.CLIP.NAME: {name!r} is not a plain ViT with a class token, nor one of timm with an attention pool, "
+            "beside CLIP's text transformer; the dense path needs one, such as ViT-B-16-quickgelu, "
+            "ViT-L-14-336-quickgelu, ViT-H-14, PE-Core-B-16 or ViT-B-16-SigLIP2-384"
         )
     pool_type = getattr(text, "text_pool_type", getattr(text, "pool_type", "argmax"))
-    if pool_type != "argmax":
-        raise ValueError(f"MODEL.CLIP.NAME: the text tower of {name!r} pools by {pool_type!r}; expected EOT (argmax)")
+    padded = getattr(text, "use_pad_mask", False) or getattr(text, "cls_emb", None) is not None
+    if pool_type != ("argmax" if is_causal(model) else "last") or padded:
+        raise ValueError(
+            f"MODEL.CLIP.NAME: the text tower of {name!r} pools by {pool_type!r}; expected EOT (argmax) of a causal "
+            "one, or the last token of one that sees all, without a mask or a class token of its own"
+        )
 
 
 def _state_dict(name: str, pretrained: str) -> dict[str, Tensor]:
