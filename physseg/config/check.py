@@ -38,11 +38,7 @@ def check_device(device: str) -> None:
         ValueError: it has not; the message says what there is.
     """
     kind, _, index = device.partition(":")
-    if kind == "cpu":
-        return
-    module = getattr(torch, kind, None)
-    count = module.device_count() if module is not None and module.is_available() else 0
-    if int(index or 0) < count:
+    if int(index or 0) < _count(kind):
         return
     here = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
     reason = ""
@@ -57,8 +53,17 @@ def check_device(device: str) -> None:
     )
 
 
+def _count(kind: str) -> int:
+    """Devices of a kind that this machine has."""
+    if kind in ("cpu", "mps"):
+        return int(kind == "cpu" or torch.backends.mps.is_available())
+    module = getattr(torch, kind, None)
+    return module.device_count() if module is not None and module.is_available() else 0
+
+
 def problem(name: str, rule: Rule, value: Any, source: str = "") -> str:
     """The line that tells of a value that is not allowed."""
+    value = rule.fit(value)
     hint = rule.hint(value)
     where = f"{source}: " if source else ""
     return f"{where}{name} must be {rule}; got {shown(value)}.{' ' + hint if hint else ''}"

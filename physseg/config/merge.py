@@ -79,7 +79,8 @@ class Merge:
         same_leaf = [key for key in names if key.rpartition(".")[2] == name.upper().rpartition(".")[2]]
         near = [names[key] for key in dict.fromkeys(near + same_leaf)][:4]
         advice = f"Did you mean {' or '.join(near)}?" if near else "All keys are in docs/config.md."
-        return f"{source}: unknown config key {name if len(name) <= 80 else shown(name)}. {advice}"
+        plain = name if 0 < len(name) <= 80 and name.isprintable() else shown(name)
+        return f"{source}: unknown config key {plain}. {advice}"
 
 
 def read_pairs(opts: Sequence[Any]) -> list[tuple[str, Any]]:

@@ -36,8 +36,8 @@ def read_config_chain(path: str | os.PathLike) -> list[tuple[Path, dict[str, Any
 
 def _read_chain(path: Path, children: tuple[Path, ...], chain: list[tuple[Path, dict[str, Any]]]) -> None:
     needed = f" (the {_BASE_KEY} of {children[-1]})" if children else ""
-    if not _is_file(path):
-        what = "is a folder" if path.is_dir() else "not found"
+    if not os.path.isfile(path):  # pathlib's raises for a name that is too long
+        what = "is a folder" if os.path.isdir(path) else "not found"
         raise FileNotFoundError(f"Config file {what}: {path}{needed}. {where_configs_are(path)}")
     resolved = path.resolve()
     if resolved in children:
@@ -65,14 +65,7 @@ def _path(text: str | os.PathLike) -> Path:
 
 def _locate(path: Path, name: str | os.PathLike) -> Path:
     """The file at ``path``, else the shipped config of that name; a path that is neither is left as it is."""
-    return path if _is_file(path) else shipped_config(name) or path
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # a name too long, or one with a zero byte
-        return False
+    return path if os.path.isfile(path) else shipped_config(name) or path
 
 
 class _Loader(yaml.SafeLoader):
