@@ -18,7 +18,7 @@ from physseg.visualization import palette
 PALETTE_NAMES = 256
 """As many names as 8 bit can tell apart."""
 
-NAMES_KEY, MODEL_KEY = "physseg:names", "physseg:model"
+NAMES_KEY, MODEL_KEY = "physseg_names", "physseg_model"
 """Keywords of the text chunks (iTXt, UTF-8): a JSON list in the labels' order; the model in words."""
 
 
