@@ -6,6 +6,8 @@
     python tools/predict.py photos/ --config-file F --weights W --vocabulary "cat; sofa, couch" --threshold 0.3 \\
         --output DIR
 
+    python tools/predict.py map.tif --tile --config-file F --weights W --vocabulary "roof, road" --output DIR
+
 Writes for each image an overlay with a legend, a PNG of class indices, and a JSON with names and shares of pixels.
 Config overrides come last, as KEY VALUE. See docs/predict.md.
 """
@@ -18,11 +20,13 @@ from pathlib import Path
 from tqdm import tqdm
 
 from physseg.cli.arguments import new_parser
+from physseg.cli.predict_tiles import add_tile_options, segment_by_tiles, tile_options
 from physseg.config import load_config
 from physseg.data.images import BrokenFileError
 from physseg.inference.files import VIDEO_EXTENSIONS, Job, OutputOptions, find_files, predict_files
 from physseg.inference.formats import DEFAULT_FORMATS, FORMATS, OVERLAY, check_formats
 from physseg.inference.predictor import Predictor, split_words
+from physseg.inference.tiles.segment import check_tile_formats
 from physseg.inference.video import frame_count, predict_video
 from physseg.memory import keep_freed_memory
 
@@ -69,7 +73,8 @@ def parser() -> argparse.ArgumentParser:
         help=f"what to write; may be repeated; default: {', '.join(DEFAULT_FORMATS)}. "
         + ". ".join(f"{name}: {form.content}" for name, form in FORMATS.items()),
     )
-    parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="images or frames at a time")
+    add_tile_options(parser)
+    parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="images, tiles or frames at a time")
     parser.add_argument(
         "--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="config overrides; last"
     )
@@ -100,6 +105,8 @@ def run(args: argparse.Namespace) -> tuple[list[str], int]:
         keep_freed_memory()
     formats = tuple(dict.fromkeys(args.formats or DEFAULT_FORMATS))
     check_formats(formats)
+    if args.tile is not None:
+        check_tile_formats(formats)
     options = OutputOptions(
         args.threshold, args.other, args.alpha, args.picture, formats, f"{args.config_file}, {weights}"
     )
@@ -107,15 +114,12 @@ def run(args: argparse.Namespace) -> tuple[list[str], int]:
 
     videos = [job for job in jobs if job.source.suffix.lower() in VIDEO_EXTENSIONS]
     images = [job for job in jobs if job not in videos]
-    results = list(
-        tqdm(
-            predict_files(predictor, images, options, args.batch_size),
-            total=len(images),
-            unit="image",
-            disable=not images,
-        )
-    )
-    problems = [problem for _, problem in results if problem]
+    if args.tile is not None:
+        problems = segment_by_tiles(predictor, images, options, tile_options(args, predictor))
+    else:
+        done = predict_files(predictor, images, options, args.batch_size)
+        results = list(tqdm(done, total=len(images), unit="image", disable=not images))
+        problems = [problem for _, problem in results if problem]
     for job in videos:
         problems += segment_video(predictor, job, options, args.batch_size)
     return problems, len(jobs) - len(problems)

@@ -153,6 +153,37 @@ def test_targets_are_all_different(tmp_path):
     }
 
 
+def test_a_picture_by_tiles(run, tmp_path, capsys):
+    pytest.importorskip("rasterio")
+    words = ["--vocabulary", "cat, dog", "--tile", "96", "--tile-overlap", "16"]
+    small, large = picture(tmp_path / "small.png", 60, 80), picture(tmp_path / "large.png", 200, 170)
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    assert run(small, large, tmp_path / "broken.png", options=[*words, "--format", "labels", "--batch-size", "2"]) == 1
+    assert tree(tmp_path / "out") == ["large_labels.tif", "small_labels.tif"]
+    assert "cannot read image" in capsys.readouterr().err
+    # One window sees a small picture whole.
+    run(small, options=["--vocabulary", "cat, dog", "--format", "labels"])
+    tiled = read_label_map(tmp_path / "out" / "small_labels.tif")
+    assert np.array_equal(tiled, read_label_map(tmp_path / "out" / "small_labels.png"))
+    assert read_label_map(tmp_path / "out" / "large_labels.tif").shape == (200, 170)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--tile", "7"], "--tile: expected 32 pixels or more, got 7"),
+        (["--tile", "96", "--tile-overlap", "33"], "--tile-overlap: expected 0 to a third of the tile (32 pixels)"),
+        (["--tile", "--range", "5", "5"], "--range: expected a low and a higher value"),
+        (["--tile", "--format", "npz"], "--format npz needs the whole picture in memory"),
+    ],
+)
+def test_bad_tiles(run, tmp_path, capsys, options, message):
+    pytest.importorskip("rasterio")
+    assert run(picture(tmp_path / "a.png"), options=["--vocabulary", "cat, dog", *options]) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_formats_are_chosen(run, tmp_path):
     options = ["--vocabulary", "cat, dog", *("--format", "coco", "--format", "npz", "--format", "labels") * 2]
     assert run(picture(tmp_path / "a.png"), options=options) == 0

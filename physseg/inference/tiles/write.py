@@ -125,9 +125,10 @@ def _write_polygons(job: Job, raster: Raster, state: TileState, names, options: 
                 label = int(value)
                 if label == file.nodata:
                     continue
-                properties = {"name": names[label], "label": label, "area": _area(geometry)}
+                # rasterio gives a band's shapes where they lie on the map.
+                area = round(_area(geometry) / abs(file.transform.determinant))
+                properties = {"name": names[label], "label": label, "area": area}
                 if source.crs:
-                    geometry = _mapped(geometry, source.transform)
                     geometry = transform_geom(source.crs, _WGS84, geometry)
                 yield {"type": "Feature", "properties": properties, "geometry": geometry}
 
@@ -136,20 +137,13 @@ def _write_polygons(job: Job, raster: Raster, state: TileState, names, options: 
         write_collection(file, features(), members)
 
 
-def _mapped(geometry: dict, transform) -> dict:
-    """From pixels to the picture's coordinates, by the six numbers of an affine map."""
-    a, b, c, d, e, f = transform[:6]
-    rings = [[(a * x + b * y + c, d * x + e * y + f) for x, y in ring] for ring in geometry["coordinates"]]
-    return geometry | {"coordinates": rings}
-
-
-def _area(geometry: dict) -> int:
-    """Pixels within a polygon whose corners are pixels' corners: the shoelace formula, holes taken off."""
+def _area(geometry: dict) -> float:
+    """Area of a polygon in its own units: the shoelace formula, holes taken off."""
     areas = []
     for ring in geometry["coordinates"]:
-        x, y = np.array(ring).T
+        x, y = (np.array(ring) - ring[0]).T
         areas.append(abs(np.dot(x[:-1], y[1:]) - np.dot(x[1:], y[:-1])) / 2)
-    return round(areas[0] - sum(areas[1:]))
+    return areas[0] - sum(areas[1:])
 
 
 @contextmanager
