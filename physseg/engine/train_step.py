@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from physseg.engine.ema import WeightEMA
+from physseg.engine.gradients import GradientMeter, TermGradients, short
+from physseg.engine.loss_balance import LossBalance
 from physseg.engine.optimizer import clip_gradients
 from physseg.engine.precision import autocast, build_grad_scaler
 from physseg.engine.random_state import preserved_random_state
@@ -33,6 +35,7 @@ class StepOptions:
         clip_value, norm_type: as in `clip_gradients`.
         amp: mixed precision.
         amp_dtype: "bf16" or "fp16".
+        gradient_period: iterations between two logs of each loss term's gradient; 0: none.
     """
 
     accumulation_steps: int = 1
@@ -41,10 +44,11 @@ class StepOptions:
     norm_type: float = 2.0
     amp: bool = False
     amp_dtype: str = "bf16"
+    gradient_period: int = 0
 
     @classmethod
     def from_config(cls, cfg) -> "StepOptions":
-        """Read the keys of SOLVER."""
+        """Read the keys of SOLVER, and ENGINE.GRADIENT_PERIOD."""
         clip = cfg.SOLVER.CLIP_GRADIENTS
         return cls(
             accumulation_steps=cfg.SOLVER.ACCUMULATION_STEPS,
@@ -53,6 +57,7 @@ class StepOptions:
             norm_type=clip.NORM_TYPE,
             amp=cfg.SOLVER.AMP.ENABLED,
             amp_dtype=cfg.SOLVER.AMP.DTYPE,
+            gradient_period=cfg.ENGINE.GRADIENT_PERIOD,
         )
 
 
@@ -66,6 +71,7 @@ class TrainStep(TrainerBase):
         optimizer: over ``model``'s trainable parameters.
         options: see `StepOptions`.
         ema: updated after each step, if given.
+        balance: gives the additions' factors, if given.
 
     Attributes:
         stop_requested: whether any process was asked to stop (`request_stop`) before it last exchanged losses with the
@@ -73,7 +79,12 @@ class TrainStep(TrainerBase):
     """
 
     def __init__(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, options: StepOptions, ema: WeightEMA | None = None
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        options: StepOptions,
+        ema: WeightEMA | None = None,
+        balance: LossBalance | None = None,
     ) -> None:
         super().__init__()
         model.train()
@@ -81,6 +92,8 @@ class TrainStep(TrainerBase):
         self.optimizer = optimizer
         self.options = options
         self.ema = ema
+        self.balance = balance
+        self._meter = GradientMeter(_unwrapped(model))
         self.data_loader: Iterable[Sequence[dict]] = ()
         self._batches = iter(self.data_loader)
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -114,6 +127,9 @@ class TrainStep(TrainerBase):
 
         with stage("model"):
             self.optimizer.zero_grad()
+            if self.balance is not None and not self.balance.measured:
+                with preserved_random_state():
+                    self._forward_backward(batch, measure_only=True)
             losses = self._forward_backward(batch)
             values = torch.stack([value.float() for value in losses.values()]).tolist()
         self._agree(dict(zip(losses, values, strict=True)), data_time)
@@ -137,8 +153,11 @@ class TrainStep(TrainerBase):
             self.ema.update(_unwrapped(self.model))
         return norm
 
-    def _forward_backward(self, batch: Sequence[dict]) -> dict[str, Tensor]:
-        """Accumulate gradients over the parts of the batch and return the losses averaged over them."""
+    def _forward_backward(self, batch: Sequence[dict], measure_only: bool = False) -> dict[str, Tensor]:
+        """Accumulate gradients over the parts of the batch and return the losses averaged over them.
+
+        ``measure_only`` takes the terms' gradients apart and leaves the model's alone.
+        """
         steps = self.options.accumulation_steps
         size, rest = divmod(len(batch), steps)
         if rest or not size:
@@ -147,19 +166,41 @@ class TrainStep(TrainerBase):
                 "equal parts; SOLVER.IMS_PER_BATCH must be a multiple of processes x ACCUMULATION_STEPS."
             )
         parts = [batch[start : start + size] for start in range(0, len(batch), size)]
+        measured = measure_only or self._is_measured()
         mean: dict[str, Tensor] = {}
         for step, (part, weights) in enumerate(zip(parts, self._part_weights(parts), strict=True)):
             with self._synced_only(last=step == steps - 1):
                 with autocast(self.device_type, self.options.amp, self.options.amp_dtype):
                     losses = self.model(part)
                 losses = {name: value * weights.get(name, 1.0) / steps for name, value in losses.items()}
+                if measured:
+                    self._meter.add(losses, self.grad_scaler.get_scale())
+                if measure_only:
+                    continue
+                if self.balance is not None:
+                    losses = {name: value * self.balance.factor(name) for name, value in losses.items()}
                 total = sum(losses.values())
                 if isinstance(self.model, DistributedDataParallel):
                     total = total + self._touch_all_parameters()
                 self.grad_scaler.scale(total).backward()
             for name, value in losses.items():
                 mean[name] = mean[name] + value.detach() if name in mean else value.detach()
+        if measured:
+            self._take_in(self._meter.measure())
         return mean
+
+    def _is_measured(self) -> bool:
+        """Whether this iteration takes the terms' gradients apart; the balance's are due at the same iterations."""
+        periods = [self.options.gradient_period] + ([self.balance.period] if self.balance is not None else [])
+        return any(period and self.iter % period == 0 for period in periods)
+
+    def _take_in(self, gradients: TermGradients) -> None:
+        """Log a measurement; the balance follows it from the next iteration on."""
+        get_event_storage().put_scalars(smoothing_hint=False, **gradients.scalars())
+        if self.balance is not None:
+            self.balance.update(gradients)
+            factors = {f"balance/{short(term)}": self.balance.factor(term) for term in self.balance.shares}
+            get_event_storage().put_scalars(smoothing_hint=False, **factors)
 
     @torch.no_grad()
     def _part_weights(self, parts: Sequence[Sequence[dict]]) -> list[dict[str, Tensor]]:
@@ -214,6 +255,8 @@ class TrainStep(TrainerBase):
         state = super().state_dict()
         state["optimizer"] = self.optimizer.state_dict()
         state["grad_scaler"] = self.grad_scaler.state_dict()
+        if self.balance is not None:
+            state["balance"] = self.balance.state_dict()
         return state
 
     def load_state_dict(self, state: dict) -> None:
@@ -222,6 +265,8 @@ class TrainStep(TrainerBase):
         self.optimizer.load_state_dict(state["optimizer"])
         if state["grad_scaler"]:
             self.grad_scaler.load_state_dict(state["grad_scaler"])
+        if self.balance is not None:
+            self.balance.load_state_dict(state.get("balance", {}))
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:

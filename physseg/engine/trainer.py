@@ -29,6 +29,7 @@ from physseg.engine.hooks import (
     check_best_metric,
     metric_value,
 )
+from physseg.engine.loss_balance import build_loss_balance
 from physseg.engine.optimizer import build_optimizer
 from physseg.engine.random_state import preserved_random_state, restore_random_state
 from physseg.engine.structure_pictures import StructurePictures
@@ -62,7 +63,8 @@ class Trainer(DefaultTrainer):
             model = model.to(memory_format=torch.channels_last)
         optimizer = self.build_optimizer(cfg, model)
         self.ema = WeightEMA(model, cfg.SOLVER.EMA.DECAY) if cfg.SOLVER.EMA.ENABLED else None
-        self._trainer = TrainStep(_distributed(model), optimizer, StepOptions.from_config(cfg), self.ema)
+        step = StepOptions.from_config(cfg)
+        self._trainer = TrainStep(_distributed(model), optimizer, step, self.ema, build_loss_balance(cfg))
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         states = {"trainer": weakref.proxy(self)} | ({"ema": self.ema} if self.ema is not None else {})
         self.checkpointer = TrainingCheckpointer(self.model, cfg.OUTPUT_DIR, keep=cfg.ENGINE.KEEP_CHECKPOINTS, **states)

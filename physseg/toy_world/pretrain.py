@@ -195,6 +195,8 @@ def _loss(model: open_clip.CLIP, tokens: UsedTokens, batch: Batch, rng: np.rando
     # Every composition is a caption of every batch: the hard negatives differ in one attribute.
     all_named = torch.cat([batch.named, torch.eye(len(_NAMES), dtype=torch.bool)])
     contrastive = contrastive_loss(pooled, torch.cat([captions, names]), all_named, scale)
+    if not weight:
+        return {"total": contrastive, "contrastive": contrastive}
     patches = patch_loss(dense, names, batch.present, scale)
     return {"total": contrastive + weight * patches, "contrastive": contrastive, "patches": patches}
 

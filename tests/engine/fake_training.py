@@ -46,7 +46,7 @@ class FakeSegmenter(nn.Module):
         images = torch.stack([x["image"] for x in inputs])
         labels = torch.stack([x["sem_seg"] for x in inputs])
         loss = F.cross_entropy(self._logits(images), labels)
-        return {"loss_sem_seg": loss, "loss_small": 0.1 * self._logits(images).square().mean()}
+        return {"loss_sem_seg": loss, "loss_patch_alignment": 0.1 * self._logits(images).square().mean()}
 
     def _logits(self, images):
         return self.predictor(self.dropout(torch.relu(self.norm(self.clip(images)))))

@@ -41,6 +41,12 @@ SOLVER = Area("Solver", "The recipe of the paper's sec. 4.2.1, over CAT-Seg's.",
     Key("SOLVER.EMA.ENABLED", False, Bool(),
         "Running average of the trained weights; where on, evaluation and MODEL.WEIGHTS use it."),
     Key("SOLVER.EMA.DECAY", 0.9998, Float(above=0, below=1), "Share of the old average that stays at each iteration."),
+    Key("SOLVER.LOSS_BALANCE.METHOD", "weights", Choice("weights", "gradient_share"),
+        'What WEIGHT of the two losses means. "weights": lambda of eq. 4, the loss times it; "gradient_share": how strong '
+        "the loss's gradient is beside L_seg's, on the weights that both reach."),
+    Key("SOLVER.LOSS_BALANCE.PERIOD", 10, Int(1),
+        "Iterations between two measurements for it; one costs about a second backward pass."),
+    Key("SOLVER.LOSS_BALANCE.DECAY", 0.9, Float(0, below=1), "Of the measurements' running averages."),
 ))
 
 ENGINE = Area("Engine", "How a run goes, and what it leaves behind.", (
@@ -56,6 +62,9 @@ ENGINE = Area("Engine", "How a run goes, and what it leaves behind.", (
     Key("ENGINE.KEEP_CHECKPOINTS", 2, Int(1, 100_000),
         "Newest checkpoints to keep; the best and the final one stay besides."),
     Key("ENGINE.LOG_PERIOD", 20, Int(1), "Iterations between two lines of console, JSON and TensorBoard."),
+    Key("ENGINE.GRADIENT_PERIOD", 0, Int(),
+        "Iterations between two logs of each loss's gradient: norms in CLIP, guidance and head, cosines with L_seg's. "
+        "Such an iteration costs about a second backward pass; 0: none."),
     Key("ENGINE.WANDB.ENABLED", False, Bool(), "Log to Weights & Biases, where the wandb package is installed."),
     Key("ENGINE.WANDB.PROJECT", "physseg", Text(most=128), "The project's name there."),
 ))
