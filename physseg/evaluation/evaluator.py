@@ -5,8 +5,10 @@ Letters: H W original image size, T prompts given to the model, N evaluated clas
 
 import logging
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -19,9 +21,14 @@ from physseg.evaluation.boundary_iou import boundary_counts, boundary_iou
 from physseg.evaluation.confusion import confusion_matrix
 from physseg.evaluation.image_counts import ImageCounts
 from physseg.evaluation.metrics import SegmentationMetrics, segmentation_metrics
+from physseg.evaluation.thin_parts import thin_counts
 from physseg.timing import stage
 
 logger = logging.getLogger(__name__)
+
+BOUNDARY_IOU = "boundary_IoU"
+RegionCounts = Callable[[np.ndarray, np.ndarray, int, int], np.ndarray]
+"""Prediction and target (H, W), N, ignore label -> (3, N) int64: intersection, true and predicted pixels of a region."""
 
 
 class SegmentationEvaluator(DatasetEvaluator):
@@ -36,6 +43,7 @@ class SegmentationEvaluator(DatasetEvaluator):
         fold_from: predicted indices >= this become this class, after the argmax (PAS-20b); None folds nothing.
         device: where the counting is done, normally the model's.
         boundary_dilation: distance of Boundary IoU over the image diagonal; 0 leaves it out.
+        regions: name of a metric -> what counts it, for IoU over other parts of an image.
 
     Attributes:
         images: the `ImageCounts` this process has counted, by file name.
@@ -52,6 +60,7 @@ class SegmentationEvaluator(DatasetEvaluator):
         fold_from: int | None = None,
         device: str | torch.device = "cpu",
         boundary_dilation: float = 0.0,
+        regions: Mapping[str, RegionCounts] | None = None,
     ) -> None:
         self.title = title
         self.class_names = list(class_names)
@@ -60,7 +69,8 @@ class SegmentationEvaluator(DatasetEvaluator):
         self.num_prompts = len(self.class_names) if num_prompts is None else num_prompts
         self.fold_from = fold_from
         self.device = torch.device(device)
-        self.boundary_dilation = boundary_dilation
+        boundary = {BOUNDARY_IOU: partial(boundary_counts, dilation_ratio=boundary_dilation)}
+        self.regions: dict[str, RegionCounts] = (boundary if boundary_dilation else {}) | dict(regions or {})
         if fold_from is None and self.num_prompts != len(self.class_names):
             raise ValueError(
                 f"{title}: {self.num_prompts} prompts for {len(self.class_names)} classes, and no class to fold into"
@@ -79,7 +89,8 @@ class SegmentationEvaluator(DatasetEvaluator):
         self.result: SegmentationMetrics | None = None
         self.boundary_result = None
         self._matrix = torch.zeros(self.num_classes, self.num_classes, dtype=torch.int64, device=self.device)
-        self._boundary = torch.zeros(3, self.num_classes, dtype=torch.int64, device=self.device)
+        # Three rows for each region.
+        self._regions = torch.zeros(3 * len(self.regions), self.num_classes, dtype=torch.int64, device=self.device)
 
     def restore(self, images: Sequence[ImageCounts], counted_here: bool = True) -> None:
         """Take over what an interrupted run counted.
@@ -125,17 +136,19 @@ class SegmentationEvaluator(DatasetEvaluator):
         """Put the processes' counts together and compute the metrics.
 
         Returns:
-            ``{"sem_seg": {mIoU, mIoU_old, fwIoU, mACC, pACC, N_gt, N_gt_or_pred, [boundary_IoU,] IoU-<class>...}}`` in
-            the main process, x100; None in the others. ``result`` then holds the same with arrays.
+            ``{"sem_seg": {mIoU, mIoU_old, fwIoU, mACC, pACC, N_gt, N_gt_or_pred, [boundary_IoU, regions,]
+            IoU-<class>...}}`` in the main process, x100; None in the others. ``result`` then holds the same with arrays.
         """
-        matrix, boundary = self._reduced()
+        matrix, regions = self._reduced()
         if not comm.is_main_process():
             return None
         self.result = segmentation_metrics(matrix)
         values = self.result.summary()
-        if self.boundary_dilation:
-            self.boundary_result = boundary_iou(boundary.cpu().numpy())
-            values["boundary_IoU"] = float(self.boundary_result[self.result.gt_pixels > 0].mean())
+        for name, counts in zip(self.regions, regions.cpu().numpy().reshape(-1, 3, self.num_classes), strict=True):
+            iou = boundary_iou(counts)
+            values[name] = float(np.nanmean(iou)) if counts[1].any() else float("nan")
+            if name == BOUNDARY_IOU:
+                self.boundary_result = iou
         for i, name in enumerate(self.class_names):
             values[f"IoU-{name}"] = float(self.result.iou[i])
         return OrderedDict(sem_seg=values)
@@ -174,28 +187,25 @@ class SegmentationEvaluator(DatasetEvaluator):
         matrix = confusion_matrix(
             labels, target.to(self.device), self.num_classes, self.ignore_label, self.label_files[name]
         )
-        boundary = None
-        if self.boundary_dilation:
-            boundary = boundary_counts(
-                labels.cpu().numpy(), target.numpy(), self.num_classes, self.ignore_label, self.boundary_dilation
-            )
-        return ImageCounts.from_matrix(name, matrix, boundary)
+        maps = (labels.cpu().numpy(), target.numpy(), self.num_classes, self.ignore_label) if self.regions else ()
+        counts = [count(*maps) for count in self.regions.values()]
+        return ImageCounts.from_matrix(name, matrix, np.concatenate(counts) if counts else None)
 
     def _add(self, counts: ImageCounts) -> None:
         self.images[counts.file_name] = counts
-        counts.add_to(self._matrix, self._boundary)
+        counts.add_to(self._matrix, self._regions)
 
     def _reduced(self) -> tuple[Tensor, Tensor]:
-        matrix, boundary = self._matrix.clone(), self._boundary.clone()
+        matrix, regions = self._matrix.clone(), self._regions.clone()
         if comm.get_world_size() == 1:
-            return matrix, boundary
+            return matrix, regions
         # A sampler that pads gives one image to two processes: the lowest rank keeps it, exactly.
         earlier = set().union(*comm.all_gather(list(self.images))[: comm.get_rank()])
         for name in earlier & self.images.keys():
-            self.images[name].add_to(matrix, boundary, sign=-1)
+            self.images[name].add_to(matrix, regions, sign=-1)
         dist.all_reduce(matrix)
-        dist.all_reduce(boundary)
-        return matrix, boundary
+        dist.all_reduce(regions)
+        return matrix, regions
 
 
 def build_evaluator(cfg, dataset_name: str) -> SegmentationEvaluator:
@@ -218,4 +228,22 @@ def build_evaluator(cfg, dataset_name: str) -> SegmentationEvaluator:
         fold_from=len(classes) - 1 if folds else None,
         device=cfg.MODEL.DEVICE,
         boundary_dilation=cfg.TEST.BOUNDARY_DILATION if cfg.TEST.BOUNDARY_IOU else 0.0,
+        regions=regions_from_config(cfg),
     )
+
+
+def regions_from_config(cfg) -> dict[str, RegionCounts]:
+    """Metrics of TEST.BOUNDARY_WIDTHS ("boundary_IoU_0.01") and TEST.THIN_WIDTH ("thin_IoU").
+
+    Raises:
+        ValueError: a width is no positive share of the diagonal, or named twice.
+    """
+    widths = list(cfg.TEST.BOUNDARY_WIDTHS)
+    if not all(0 < width < 1 for width in widths) or len(set(widths)) < len(widths):
+        raise ValueError(f"TEST.BOUNDARY_WIDTHS must be different numbers between 0 and 1; got {widths}")
+    if not 0 <= cfg.TEST.THIN_WIDTH < 1:
+        raise ValueError(f"TEST.THIN_WIDTH must be in [0, 1); got {cfg.TEST.THIN_WIDTH}")
+    regions = {f"{BOUNDARY_IOU}_{width:g}": partial(boundary_counts, dilation_ratio=width) for width in widths}
+    if cfg.TEST.THIN_WIDTH:
+        regions["thin_IoU"] = partial(thin_counts, width_ratio=cfg.TEST.THIN_WIDTH)
+    return regions
