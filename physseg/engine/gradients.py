@@ -1,7 +1,7 @@
 """Each loss term's gradient apart: how strong it is in each part of the model, and whether it agrees with L_seg's.
 
-A step follows the sum of the terms' gradients; clipping and Adam both take out that sum's length. What counts is how the
-terms stand to each other on the weights that they share.
+A step follows the sum of the terms' gradients; clipping and Adam both take out that sum's length. What counts is how
+the terms stand to each other on the weights that they share.
 
 Letters: K terms, P parameters, n numbers of a parameter.
 """

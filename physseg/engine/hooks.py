@@ -15,6 +15,7 @@ from detectron2.utils import comm
 
 from physseg.engine.checkpointing import TrainingCheckpointer
 from physseg.engine.random_state import capture_random_state
+from physseg.evaluation.evaluator import regions_from_config
 from physseg.evaluation.metrics import SCORES
 
 logger = logging.getLogger(__name__)
@@ -185,7 +186,7 @@ def check_best_metric(cfg: CfgNode) -> None:
         ValueError: it does not; the message lists the choices.
     """
     names, wanted = cfg.DATASETS.TEST, cfg.TEST.BEST_METRIC
-    metrics = [*SCORES, "boundary_IoU"] if cfg.TEST.BOUNDARY_IOU else SCORES
+    metrics = [*SCORES, *(["boundary_IoU"] if cfg.TEST.BOUNDARY_IOU else []), *regions_from_config(cfg)]
     places = ("mean_", *(f"{name}/" for name in names))
     if names and wanted not in {f"{place}{metric}" for place in places for metric in metrics}:
         raise ValueError(

@@ -41,8 +41,8 @@ class LossBalance:
 
     def update(self, gradients: TermGradients) -> None:
         """Take in a measurement; a norm that is zero or no number (fp16 overflows now and then) is passed over."""
-        for term in self.shares.keys() & gradients.shared.keys():
-            new = gradients.shared[term]
+        for term in self.shares:
+            new = gradients.shared.get(term, (0.0, 0.0))
             if not all(0 < norm < float("inf") for norm in new):
                 continue
             old = self._averages.get(term, new)

@@ -181,12 +181,20 @@ class Trainer(DefaultTrainer):
         """
         from physseg.data.loaders import build_test_loader
         from physseg.evaluation import build_evaluator, evaluate_dataset
+        from physseg.evaluation.patch_names import evaluate_patch_names
+        from physseg.evaluation.runner import training_classes
 
         results = {}
         for index, name in enumerate(cfg.DATASETS.TEST):
             evaluator = evaluators[index] if evaluators is not None else build_evaluator(cfg, name)
             evaluator.reset()
             results[name] = evaluate_dataset(_unwrapped(model), build_test_loader(cfg, name), evaluator)
+            if cfg.TEST.PATCH_ACCURACY:
+                found = evaluate_patch_names(
+                    _unwrapped(model), build_test_loader(cfg, name), name, training_classes(cfg)
+                )
+                if comm.is_main_process():
+                    results[name]["sem_seg"].update(found)
             if comm.is_main_process():
                 logger.info("%s: mIoU %.2f", name, results[name]["sem_seg"]["mIoU"])
         return results

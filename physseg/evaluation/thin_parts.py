@@ -7,19 +7,22 @@ leg. IoU is counted within half that diameter of such parts, class by class, so 
 import cv2
 import numpy as np
 
+from physseg.structure.discs import disc
+
 
 def thin_parts(mask: np.ndarray, diameter: int) -> np.ndarray:
     """Pixels of a mask that no disc of ``diameter`` pixels inside the mask covers: the mask without its opening.
 
     Args:
-        mask: (H, W) bool. Beyond the image's border it counts as going on.
+        mask: (H, W) bool. It counts as going on beyond the image's border.
         diameter: odd, at least 3.
 
     Returns:
         (H, W) bool.
     """
-    opened = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, _disc(diameter), borderType=cv2.BORDER_REPLICATE)
-    return mask & (opened == 0)
+    padded = np.pad(mask.astype(np.uint8), diameter, mode="edge")
+    opened = cv2.morphologyEx(padded, cv2.MORPH_OPEN, disc(diameter // 2))
+    return mask & (opened[diameter:-diameter, diameter:-diameter] == 0)
 
 
 def thin_counts(
@@ -38,7 +41,7 @@ def thin_counts(
         then `boundary_iou`.
     """
     diameter = max(3, 2 * int(width_ratio * float(np.hypot(*target.shape)) / 2) + 1)
-    near = _disc(diameter)
+    near = disc(diameter // 2)
     labelled = target != ignore_label
     counts = np.zeros((3, num_classes), np.int64)
     for label in np.unique(target[labelled]):
@@ -50,7 +53,3 @@ def thin_counts(
         predicted = prediction == label
         counts[:, label] = [(area & part).sum() for part in (true & predicted, true, predicted)]
     return counts
-
-
-def _disc(diameter: int) -> np.ndarray:
-    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (diameter, diameter))

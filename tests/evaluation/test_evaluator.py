@@ -5,7 +5,9 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import SemSegEvaluator
 from PIL import Image
 
+from physseg.config import load_config
 from physseg.evaluation import SegmentationEvaluator, Timing, evaluate_dataset
+from physseg.evaluation.evaluator import regions_from_config
 
 NAMES = ["sky", "grass", "cow"]
 
@@ -153,6 +155,29 @@ def test_boundary_iou_is_added_by_choice(dataset):
     with_it = evaluate(dataset, boundary_dilation=0.02)
     assert 0 < with_it["boundary_IoU"] < 100
     assert with_it["mIoU"] == evaluate(dataset)["mIoU"]
+
+
+def test_regions_are_metrics_of_their_own(dataset):
+    """A region that is the whole image gives the mIoU itself; several do not get into each other's way."""
+
+    def everywhere(prediction, target, num_classes, ignore_label):
+        known = target != ignore_label
+        parts = (target[known & (prediction == target)], target[known], prediction[known])
+        return np.stack([np.bincount(part, minlength=num_classes) for part in parts])
+
+    def nowhere(prediction, target, num_classes, ignore_label):
+        return np.zeros((3, num_classes), np.int64)
+
+    found = evaluate(dataset, boundary_dilation=0.02, regions={"nowhere": nowhere, "everywhere": everywhere})
+    assert found["everywhere"] == pytest.approx(found["mIoU"])
+    assert np.isnan(found["nowhere"])
+    assert found["boundary_IoU"] == evaluate(dataset, boundary_dilation=0.02)["boundary_IoU"]
+
+
+def test_regions_of_the_config():
+    opts = ["TEST.BOUNDARY_WIDTHS", "[0.01, 0.005]", "TEST.THIN_WIDTH", "0.06"]
+    assert list(regions_from_config(load_config(None, opts))) == ["boundary_IoU_0.01", "boundary_IoU_0.005", "thin_IoU"]
+    assert regions_from_config(load_config(None)) == {}
 
 
 def test_perfect_prediction_has_perfect_boundaries(dataset):

@@ -30,6 +30,13 @@ EVALUATION = Area("Evaluation", "When, and what is counted.", (
         "True adds Boundary IoU (Cheng et al. 2021): no part of the published tables, and it costs time."),
     Key("TEST.BOUNDARY_DILATION", 0.02, Float(above=0, most=1),
         "Its distance as a fraction of the image diagonal (0.02 in that paper)."),
+    Key("TEST.BOUNDARY_WIDTHS", [], List(Float(above=0, below=1), distinct=True),
+        'More distances, each a metric of its own such as "boundary_IoU_0.01".'),
+    Key("TEST.THIN_WIDTH", 0.0, Float(0, below=1),
+        'Above 0 adds "thin_IoU": IoU near parts of objects narrower than this fraction of the diagonal.'),
+    Key("TEST.PATCH_ACCURACY", False, Bool(),
+        'True adds "patch_accuracy": share of patches whose nearest text feature is the right name, before the '
+        "segmentation head, and the same for names seen and unseen in training."),
     Key("TEST.SEEN_SIMILARITY", 0.95, Float(-1, 1),
         "A benchmark's class counts as seen by text similarity from this cosine to its nearest training class on."),
     Key("TEST.BATCH_SIZE", 1, Int(1, 100_000), "Images per forward pass and process in evaluation."),

@@ -42,8 +42,8 @@ SOLVER = Area("Solver", "The recipe of the paper's sec. 4.2.1, over CAT-Seg's.",
         "Running average of the trained weights; where on, evaluation and MODEL.WEIGHTS use it."),
     Key("SOLVER.EMA.DECAY", 0.9998, Float(above=0, below=1), "Share of the old average that stays at each iteration."),
     Key("SOLVER.LOSS_BALANCE.METHOD", "weights", Choice("weights", "gradient_share"),
-        'What WEIGHT of the two losses means. "weights": lambda of eq. 4, the loss times it; "gradient_share": how strong '
-        "the loss's gradient is beside L_seg's, on the weights that both reach."),
+        'What WEIGHT of the two losses means. "weights": lambda of eq. 4, the loss times it; "gradient_share": how '
+        "strong the loss's gradient is beside L_seg's, on the weights that both reach."),
     Key("SOLVER.LOSS_BALANCE.PERIOD", 10, Int(1),
         "Iterations between two measurements for it; one costs about a second backward pass."),
     Key("SOLVER.LOSS_BALANCE.DECAY", 0.9, Float(0, below=1), "Of the measurements' running averages."),
