@@ -1,6 +1,7 @@
-"""Convert a published CAT-Seg checkpoint (CVPR'24 design) into one for MODEL.WEIGHTS, or back.
+"""Convert a published CAT-Seg checkpoint, of 2023 or CVPR 2024, into one for MODEL.WEIGHTS, or back.
 
     python tools/convert_catseg_weights.py model_base.pth catseg_vitb16.pth
+    python tools/convert_catseg_weights.py model_final_large.pth catseg_2023_vitl14_swinb.pth
     python tools/convert_catseg_weights.py --to-catseg output/model_final.pth model_for_catseg.pth
 
 Weights alone are converted; optimizer, schedule and iteration are left behind. If anything does not fit, the keys are
@@ -51,17 +52,17 @@ def convert(source: Path, target: Path, to_catseg: bool) -> None:
         weights.update(checkpoint["ema"]["average"])
         print("Taking the running average of the weights (SOLVER.EMA), as evaluation does.")
     try:
-        state_dict, config, notes = (back_to_catseg if to_catseg else from_catseg)(weights)
+        state_dict, design, config, notes = (back_to_catseg if to_catseg else from_catseg)(weights)
     except CatsegCheckpointError as error:
         raise CatsegCheckpointError(f"{source}: {error}\nNothing was written.") from error
-    origin = {"file": source.name, "design": "CAT-Seg, CVPR'24", "config": config or ""}
+    origin = {"file": source.name, "design": f"CAT-Seg, {design}", "config": config or ""}
     with atomic_write(target) as temporary:
         torch.save({"model": state_dict, "converted_from": origin}, temporary)
     for note in notes:
         print(note)
     if others:
         print(f"Not carried over: {', '.join(others)} (only weights are converted).")
-    print(f"Wrote {len(state_dict)} tensors to {target}.")
+    print(f"Wrote {len(state_dict)} tensors of CAT-Seg's {design} design to {target}.")
     if not to_catseg:
         fits = f"--config-file {config}" if config else "a config of these sizes (no shipped one has them)"
         print(f"Use it with {fits} MODEL.WEIGHTS {target}")

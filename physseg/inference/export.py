@@ -29,7 +29,9 @@ class SquareSegmenter(nn.Module):
         super().__init__()
         self.clip, self.guidance = model.clip, model.guidance
         self.aggregation, self.decoder = model.aggregation, model.decoder
-        self.test_pooling, self.max_classes = model.test_pooling, model.max_classes
+        self.test_pooling = model.test_pooling
+        # Where any number of classes is taken, one that no vocabulary reaches.
+        self.max_classes = model.max_classes or 1 << 16
         self.register_buffer("pixel_mean", model.pixel_mean, persistent=False)
         self.register_buffer("pixel_std", model.pixel_std, persistent=False)
 
@@ -38,7 +40,7 @@ class SquareSegmenter(nn.Module):
 
         Args:
             image: (1, 3, S, S) float32 RGB, 0-255.
-            text: (T, P, E) float32 text features, 1 <= T <= MODEL.AGGREGATION.MAX_CLASSES.
+            text: (T, P, E) float32 text features, 1 <= T <= MODEL.AGGREGATION.MAX_CLASSES (where that is 0, any).
 
         Returns:
             (1, T, 4H, 4W) float32.
@@ -72,7 +74,7 @@ def export_onnx(model: PhysSeg, path: str | os.PathLike) -> None:
     side, templates = model.clip.image_size, len(model.clip.templates)
     example = (torch.zeros(1, 3, side, side), torch.randn(5, templates, model.clip.embed_dim))
     # torch.export takes a size of 1 for a constant, so it is told of 2 and more; the file runs with one name too.
-    names = torch.export.Dim("T", min=2, max=model.max_classes)
+    names = torch.export.Dim("T", min=2, max=model.max_classes or 1 << 16)
     with atomic_write(path) as temporary, torch.no_grad():
         torch.onnx.export(
             SquareSegmenter(model).eval(),

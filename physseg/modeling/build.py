@@ -40,6 +40,7 @@ def parts_from_config(cfg: CfgNode) -> dict[str, Any]:
         recompute=cfg.MODEL.CLIP.RECOMPUTE,
         finetune_text=cfg.MODEL.CLIP.FINETUNE_TEXT,
         dense_path=cfg.MODEL.DENSE.METHOD,
+        resize_positions=cfg.MODEL.CLIP.RESIZE_POSITIONS,
     )
     guidance = build_guidance(cfg, clip)
     channels = guidance.channels

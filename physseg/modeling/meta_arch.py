@@ -42,10 +42,10 @@ class PhysSeg(nn.Module):
 
     Args:
         clip: CLIP as a dense encoder.
-        guidance: (features, images) -> guidance maps g3, g4, g5.
+        guidance: (features, images, sizes within their padding) -> guidance maps g3, g4, g5.
         aggregation, decoder: cost aggregation and its decoder.
         vocabulary: names in use where an input carries none; the training set's names.
-        max_classes: classes kept per image; the others get logit -100.
+        max_classes: classes kept per image, the others get logit -100; 0 keeps all.
         class_chunk: class maps (one class of one image) worked on at a time; 0: as many as make 4,608 tokens on a
             CPU, which is 8 maps of 24x24, and 32 times that on a GPU.
         pooling, test_pooling: class attention's pooling in training and at test.
@@ -164,7 +164,7 @@ class PhysSeg(nn.Module):
         check_labels(sem_seg, len(self.vocabulary), self.ignore_value)
         features = self.clip(images)
         text = self.text_features(self.vocabulary)
-        guidance = self.guidance(features, images)
+        guidance = self.guidance(features, images, _content_sizes(batched_inputs))
         tokens, classes = self._aggregate(features.dense, guidance, text)
         losses = {"loss_sem_seg": self._segmentation_loss(tokens, classes, guidance, sem_seg)}
         if self.patch_alignment is not None:
@@ -221,8 +221,9 @@ class PhysSeg(nn.Module):
         if self.window:
             windows, plan = self._windows(x)
             return EncodedImage(tuple(self._encode(part, part) for part in windows), plan, (1.0, 1.0), _output_size(x))
-        square, padded, used = self._squares([x])
-        return EncodedImage((self._encode(square, padded),), None, used[0], _output_size(x))
+        square, padded, contents = self._squares([x])
+        encoded = self._encode(square, padded, contents)
+        return EncodedImage((encoded,), None, self._used(padded[0], contents[0]), _output_size(x))
 
     @torch.no_grad()
     def predict_encoded(
@@ -265,7 +266,8 @@ class PhysSeg(nn.Module):
             raise RuntimeError("this model has no structure head: set MODEL.STRUCTURE.ENABLED True")
         images = self._training_images(batched_inputs)
         features = self.clip(images)
-        return self.structure_head(features._asdict() | self.guidance(features, images))
+        guidance = self.guidance(features, images, _content_sizes(batched_inputs))
+        return self.structure_head(features._asdict() | guidance)
 
     def _segmentation_loss(
         self, tokens: Tensor, classes: Tensor | None, guidance: Mapping[str, Tensor], sem_seg: Tensor
@@ -298,14 +300,17 @@ class PhysSeg(nn.Module):
         tokens = self.aggregation(cost, guidance["g3"], text, pooling, class_chunk, position_chunk)
         return tokens, classes
 
-    def _encode(self, square: Tensor, images: Iterable[Tensor]) -> EncodedBatch:
+    def _encode(
+        self, square: Tensor, images: Iterable[Tensor], contents: Sequence[Sequence[int]] | None = None
+    ) -> EncodedBatch:
         """All that no word changes.
 
         Args:
             square: (B, 3, s, s) normalised images at CLIP's size. images: the same B images as they were before.
+            contents: (height, width) of each of `images` within its padding; None: there is no padding.
         """
         features = self.clip(square)
-        return EncodedBatch(features.dense, self.guidance(features, images))
+        return EncodedBatch(features.dense, self.guidance(features, images, contents))
 
     def _decode(self, encoded: EncodedBatch, text: Tensor) -> ClassLogits:
         """Logits on four times the token grid for names (T, P, E)."""
@@ -314,20 +319,25 @@ class PhysSeg(nn.Module):
         values = map_chunks(self.decoder, tokens, 1, self._classes_at_once(len(tokens)), *prepared)
         return ClassLogits(values, classes, len(text))
 
-    def _logits(self, square: Tensor, images: Iterable[Tensor], text: Tensor) -> ClassLogits:
+    def _logits(
+        self, square: Tensor, images: Iterable[Tensor], text: Tensor, contents: Sequence[Sequence[int]] | None = None
+    ) -> ClassLogits:
         """`_encode`, then `_decode`."""
-        return self._decode(self._encode(square, images), text)
+        return self._decode(self._encode(square, images, contents), text)
 
-    def _squares(self, batched_inputs: list[dict[str, Any]]) -> tuple[Tensor, list[Tensor], list[tuple[float, float]]]:
-        """For plain inference: images at CLIP's size, as they were before, and the share of each that is no padding."""
+    def _squares(self, batched_inputs: list[dict[str, Any]]) -> tuple[Tensor, list[Tensor], list[torch.Size]]:
+        """For plain inference: images at CLIP's size, as they were before, and the size of each within its padding."""
         images = [self._normalise(x["image"]) for x in batched_inputs]
         padded = [pad_to_common_size([image])[0] for image in images]
         size = (self.clip.image_size, self.clip.image_size)
         square = [F.interpolate(p[None], size=size, mode="bilinear", align_corners=False) for p in padded]
-        used = [(1.0, 1.0)] * len(images)
-        if self.crop_padding:
-            used = [(i.shape[1] / p.shape[1], i.shape[2] / p.shape[2]) for i, p in zip(images, padded, strict=True)]
-        return torch.cat(square), padded, used
+        return torch.cat(square), padded, [image.shape[-2:] for image in images]
+
+    def _used(self, padded: Tensor, content: Sequence[int]) -> tuple[float, float]:
+        """Share of an image's height and width that its prediction is made of."""
+        if not self.crop_padding:
+            return 1.0, 1.0
+        return content[0] / padded.shape[1], content[1] / padded.shape[2]
 
     def _windows(self, x: Mapping[str, Any]) -> tuple[tuple[Tensor, ...], WindowPlan]:
         """For sliding windows: an image's windows, normalised, in batches, and where they lie."""
@@ -337,12 +347,13 @@ class PhysSeg(nn.Module):
 
     def _predict_whole(self, batched_inputs: list[dict[str, Any]], text: Tensor) -> list[dict[str, Tensor]]:
         """Plain inference."""
-        square, padded, used = self._squares(batched_inputs)
-        logits = self._logits(square, padded, text)
-        return [
-            whole_prediction(logits.image(index), _output_size(x), used[index], x.get("output") == "labels")
-            for index, x in enumerate(batched_inputs)
-        ]
+        square, padded, contents = self._squares(batched_inputs)
+        logits = self._logits(square, padded, text, contents)
+        results = []
+        for index, x in enumerate(batched_inputs):
+            used = self._used(padded[index], contents[index])
+            results.append(whole_prediction(logits.image(index), _output_size(x), used, x.get("output") == "labels"))
+        return results
 
     def _predict_windows(self, batched_inputs: list[dict[str, Any]], text: Tensor) -> list[dict[str, Tensor]]:
         """Sliding-window inference of one image."""
@@ -379,6 +390,10 @@ class PhysSeg(nn.Module):
         if any(key not in x for x in batched_inputs):
             raise KeyError(f"training needs {key!r} for every image; the mapper makes it (physseg.data.mapper)")
         return pad_to_size([x[key].to(self.device) for x in batched_inputs], like.shape[-2:], value)
+
+
+def _content_sizes(batched_inputs: list[dict[str, Any]]) -> list[torch.Size]:
+    return [x["image"].shape[-2:] for x in batched_inputs]
 
 
 def _output_size(x: Mapping[str, Any]) -> tuple[int, int]:

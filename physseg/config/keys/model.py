@@ -27,6 +27,9 @@ CLIP = Area("CLIP", "The model, and the encoder it is built on.", (
         'open_clip tag, path of a local file (.pt, .pth, .bin, .safetensors), "toy" (shipped), or "" (random).'),
     Key("MODEL.CLIP.IMAGE_SIZE", 384, Int(1, 8192),
         "Side in pixels of the square the encoder sees; the token grid is this over the patch size."),
+    Key("MODEL.CLIP.RESIZE_POSITIONS", "each_forward", Choice("each_forward", "once"),
+        'Positional embedding of another grid: "each_forward" stores it as it is and resizes it each time (CAT-Seg), '
+        '"once" resizes it with antialiasing when CLIP\'s weights are read (CAT-Seg of 2023 with ViT-H/14).'),
     Key("MODEL.CLIP.LEVELS", [], List(Int(0, 1000), most=2, rising=True),
         "Two 0-based block indices whose patch tokens become guidance; empty: those at one and two thirds of the "
         "depth."),
@@ -48,7 +51,8 @@ TEXT = Area("Text", "From class names to prompts.", (
         'Prompt templates: strings with one {}, or the sets "single" (the default), "imagenet_select" (8) and '
         '"imagenet" (80).'),
     Key("MODEL.TEXT.SYNONYMS", "first", Choice("first", "average"),
-        'A name such as "building, edifice": "first" prompts its first synonym (CAT-Seg), "average" all of them.'),
+        'A name such as "building, edifice": "first" prompts its first synonym (CAT-Seg), "average" all of them: '
+        "the mean of their features, template by template (CAT-Seg of 2023)."),
     Key("MODEL.TEXT.VOCABULARY", "", Text(empty=True),
         "Vocabulary when an input carries none: a vocabulary's name, or a text file with one name per line; empty: "
         "the vocabulary of DATASETS.TRAIN."),
@@ -67,11 +71,17 @@ APPEARANCE = Area("Guidance and appearance backbone", "What guides cost aggregat
     Key("MODEL.APPEARANCE.PIXEL_STD", [58.395, 57.12, 57.375], List(Float(above=0, most=255), 3, 3),
         "Its standard deviation."),
     Key("MODEL.APPEARANCE.WEIGHTS", "", Text(empty=True),
-        "Local file of weights under the backbone's own names, for a ResNet Detectron2's R-101.pkl; empty: as built."),
+        "File of weights under the backbone's own names, local or of Detectron2's model zoo (detectron2://...), for a "
+        "ResNet Detectron2's R-101.pkl; empty: as built."),
+    Key("MODEL.APPEARANCE.FROZEN", False, Bool(),
+        "The backbone does not train, and its gradients are no part of the clipped norm (Swin in CAT-Seg of 2023)."),
     Key("MODEL.SWIN.NAME", "swin_base_patch4_window12_384", Text(),
         'timm model that "build_timm_swin_backbone" builds.'),
     Key("MODEL.SWIN.PRETRAINED", "ms_in22k", Text(empty=True),
         'timm tag, local file, or "" (random). ImageNet-22k is what CAT-Seg started from.'),
+    Key("MODEL.SWIN.DROP_PATH", 0.3, Float(0, below=1),
+        "Stochastic depth in training, rising to this rate at the last block; on in a frozen Swin too (CAT-Seg of "
+        "2023)."),
 ))
 
 AGGREGATION = Area("Cost aggregation", "From the cost volume to logits. The numbers are CAT-Seg's.", (
@@ -82,8 +92,9 @@ AGGREGATION = Area("Cost aggregation", "From the cost volume to logits. The numb
     Key("MODEL.AGGREGATION.WINDOW", 12, Int(1, 1024), "Side of a Swin window in tokens; must divide the token grid."),
     Key("MODEL.AGGREGATION.POOLING", [2, 2], List(Int(1, 1024), 2, 2),
         "Class attention works on a grid pooled by this in training; TEST.POOLING holds at test."),
-    Key("MODEL.AGGREGATION.MAX_CLASSES", 256, Int(1, 100_000),
-        "Class attention pads to this many tokens (CAT-Seg); more classes than this keep the likeliest ones."),
+    Key("MODEL.AGGREGATION.MAX_CLASSES", 256, Int(0, 100_000),
+        "Class attention pads to this many tokens, and of more classes the likeliest are kept (CAT-Seg, CVPR 2024). 0: "
+        "no padding, and all classes together however many (CAT-Seg of 2023)."),
     Key("MODEL.AGGREGATION.UPSAMPLED_DIMS", [256, 128], List(Int(1, 8192), 2, 2),
         "Channels of the two guidance maps after upsampling, coarse first."),
     Key("MODEL.AGGREGATION.DECODER_GUIDANCE_DIMS", [32, 16], List(Int(1, 8192), 2, 2),

@@ -20,6 +20,10 @@ from physseg.modeling.clip.attention import attention
 # CPU multiplies many times slower (3x on the whole attention's backward pass); exp(-1000) is exactly zero.
 _MASKED = -1000.0
 
+# With up to this many templates the cost volume is embedded as a product over 7x7 patches: libraries' convolutions of
+# few channels are slow, backwards above all. With more, patches cost time and 49 times the volume's memory.
+_PATCHES_UP_TO = 4
+
 
 class SpatialBlock(nn.Module):
     """One Swin block with guided queries and keys; tokens come in window order."""
@@ -134,14 +138,18 @@ class _Reorder(torch.autograd.Function):
 
 
 class ClassAggregation(nn.Module):
-    """Linear attention among the classes at every position, as if padded to `max_classes` learnable tokens."""
+    """Linear attention among the classes at every position, as if padded to `max_classes` learnable tokens.
+
+    With `max_classes` 0 there is no padding and no parameter for it.
+    """
 
     def __init__(self, dim: int, guidance_dim: int, heads: int, max_classes: int, recompute: bool = False):
         super().__init__()
         self.dim, self.heads, self.max_classes = dim, heads, max_classes
         self.recompute = recompute
-        self.padding_token = nn.Parameter(torch.zeros(dim))
-        self.padding_guidance = nn.Parameter(torch.zeros(guidance_dim))
+        if max_classes:
+            self.padding_token = nn.Parameter(torch.zeros(dim))
+            self.padding_guidance = nn.Parameter(torch.zeros(guidance_dim))
         self.norm1 = nn.LayerNorm(dim)
         self.q = nn.Linear(dim + guidance_dim, dim)
         self.k = nn.Linear(dim + guidance_dim, dim)
@@ -189,6 +197,9 @@ class ClassAggregation(nn.Module):
 
     def _padding_sums(self, count: int) -> tuple[Tensor, Tensor]:
         """What `count` padding tokens add to the sums over classes: of keys (C,), of key-value products (C, C)."""
+        if not self.max_classes:
+            zero = self.same_head.new_zeros(())
+            return zero, zero
         # All padding tokens are equal at every position, and their own output is dropped: a constant is all they add.
         y = self.norm1(self.padding_token)
         key = F.elu(self.k(torch.cat([y, self.padding_guidance.to(y.dtype)]))) + 1
@@ -236,7 +247,7 @@ class CostAggregation(nn.Module):
         templates: P.
         image_dim, text_dim: channels of the image and text guidance.
         grid: H = W; window: side of a Swin window, a divisor of it.
-        max_classes: class attention is padded to this many tokens.
+        max_classes: class attention is padded to this many tokens; 0: not padded.
         recompute: compute everything again in the backward pass, not only what is cheap for its size.
 
     Raises:
@@ -298,13 +309,20 @@ class CostAggregation(nn.Module):
             x = layer.classes(x, text, self.grid, pooling, position_chunk)
         return x
 
+    def embedded(self, cost: Tensor) -> Tensor:
+        """The cost volume's embedding: (B, t, P, H, W) -> tokens (B, t, N, C)."""
+        b, t = cost.shape[:2]
+        cost = cost.flatten(0, 1)
+        if cost.shape[1] > _PATCHES_UP_TO:
+            x = self.embed(cost).flatten(2).transpose(1, 2)
+        else:
+            patches = F.unfold(cost, 7, padding=3).transpose(1, 2)
+            x = F.linear(patches, self.embed.weight.flatten(1), self.embed.bias)
+        return x.view(b, t, *x.shape[1:])
+
     def _embed_and_aggregate(self, cost: Tensor, *terms: Tensor) -> Tensor:
         """Embedding and the first spatial aggregation: (B, t, P, H, W) -> (B, t, N, C)."""
-        b, t = cost.shape[:2]
-        # As a product over 7x7 patches: with a channel or a few, libraries' convolutions are slow, backwards above all.
-        patches = F.unfold(cost.flatten(0, 1), 7, padding=3).transpose(1, 2)
-        x = F.linear(patches, self.embed.weight.flatten(1), self.embed.bias)
-        return self.layers[0].spatial(x.view(b, t, *x.shape[1:]), *terms)
+        return self.layers[0].spatial(self.embedded(cost), *terms)
 
 
 def _plainly(function: Callable[..., Tensor], *args: Tensor) -> Tensor:

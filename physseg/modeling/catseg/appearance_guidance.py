@@ -28,6 +28,7 @@ class AppearanceGuidance(nn.Module):
         image_size: side in pixels of the square that the backbone sees: 16 times the grid.
         mean, std: of the backbone's training images, RGB in 0-255 units.
         clip_mean, clip_std: what the incoming images are normalised with.
+        frozen: the backbone gets no gradient and no optimizer sees it; its drop path stays on in training.
 
     Raises:
         ValueError: the backbone's maps do not lie on the grids that cost aggregation and decoder need.
@@ -42,6 +43,7 @@ class AppearanceGuidance(nn.Module):
         std: Sequence[float],
         clip_mean: Sequence[float],
         clip_std: Sequence[float],
+        frozen: bool = False,
     ):
         super().__init__()
         shapes = backbone.output_shape()
@@ -57,7 +59,9 @@ class AppearanceGuidance(nn.Module):
                 f"MODEL.APPEARANCE.IMAGE_SIZE: expected {STRIDES['g3'] * grid}, 16 times the token grid of {grid} "
                 f"(MODEL.CLIP.IMAGE_SIZE over the patch size), got {image_size}"
             )
-        self.backbone = backbone
+        self.backbone, self.frozen = backbone, frozen
+        if frozen:
+            backbone.requires_grad_(False)
         self.image_size = image_size
         self.names = {level: by_stride[stride] for level, stride in STRIDES.items()}
         # Maps by name, as `forward` returns them, and their channels.
@@ -74,21 +78,33 @@ class AppearanceGuidance(nn.Module):
         if node.WEIGHTS and not cfg.MODEL.WEIGHTS:
             load_backbone_weights(backbone, node.WEIGHTS)
         statistics = (node.PIXEL_MEAN, node.PIXEL_STD, cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD)
-        return cls(backbone, grid, node.IMAGE_SIZE, *statistics)
+        return cls(backbone, grid, node.IMAGE_SIZE, *statistics, node.FROZEN)
 
-    def forward(self, features: object, images: Tensor | Iterable[Tensor]) -> dict[str, Tensor]:
+    def forward(
+        self, features: object, images: Tensor | Iterable[Tensor], contents: Sequence[Sequence[int]] | None = None
+    ) -> dict[str, Tensor]:
         """Guidance maps.
 
         Args:
             features: CLIP's, not looked at.
             images: normalised for CLIP: (B, 3, h, w), or B of (3, h, w), each with its own size.
+            contents: (height, width) of each image within its padding; None: there is no padding.
 
         Returns:
             {"g3": (B, C, H, W), "g4": (B, C', 2H, 2W), "g5": (B, C'', 4H, 4W)}.
         """
         size = (self.image_size, self.image_size)
-        square = [F.interpolate(image[None], size=size, mode="bilinear", align_corners=False) for image in images]
-        maps = self.backbone(torch.cat(square) * self.scale + self.shift)
+        square = []
+        for index, image in enumerate(images):
+            image = image * self.scale + self.shift
+            if contents is not None:
+                # Padding is the mean colour of the backbone's images, not of CLIP's.
+                height, width = contents[index]
+                image[:, height:] = 0
+                image[:, :, width:] = 0
+            square.append(F.interpolate(image[None], size=size, mode="bilinear", align_corners=False))
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            maps = self.backbone(torch.cat(square))
         return {level: maps[name] for level, name in self.names.items()}
 
 

@@ -68,12 +68,12 @@ def likeliest_classes(dense: Tensor, text: Tensor, keep: int) -> Tensor | None:
     """Classes with the largest maximum similarity over positions and templates.
 
     Args:
-        dense: (B, E, H, W). text: (T, P, E). keep: K.
+        dense: (B, E, H, W). text: (T, P, E). keep: K; 0 keeps all.
 
     Returns:
-        (B, K) int64 in rising order; None when T <= K, which keeps all.
+        (B, K) int64 in rising order; None when all are kept.
     """
-    if len(text) <= keep:
+    if not keep or len(text) <= keep:
         return None
     with torch.no_grad():
         # A part of the vocabulary at a time: the whole volume is never needed.

@@ -1,6 +1,6 @@
 """Guidance maps for cost aggregation and decoder: from CLIP's own levels, or from an appearance backbone."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from detectron2.config import CfgNode
@@ -43,6 +43,11 @@ class ClipGuidance(nn.Module):
         # Maps by name, as `forward` returns them, and their channels.
         self.channels = {"g3": embed_dim, "g4": dims[0], "g5": dims[1]}
 
-    def forward(self, features: "ImageFeatures", images: Iterable[Tensor] | None = None) -> dict[str, Tensor]:
+    def forward(
+        self,
+        features: "ImageFeatures",
+        images: Iterable[Tensor] | None = None,
+        contents: Sequence[Sequence[int]] | None = None,
+    ) -> dict[str, Tensor]:
         """{"g3": (B, E, H, W), "g4": (B, dims[0], 2H, 2W), "g5": (B, dims[1], 4H, 4W)}; images are not looked at."""
         return {"g3": features.dense, "g4": self.up4(features.level1), "g5": self.up5(features.level2)}

@@ -1,4 +1,4 @@
-"""Names and shapes of a published CAT-Seg checkpoint (CVPR'24 design), from the sizes of its parts."""
+"""Names and shapes of a published CAT-Seg checkpoint of either design, from the sizes of its parts."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -6,9 +6,10 @@ from dataclasses import dataclass, fields, replace
 
 from torch import Tensor
 
-from physseg.modeling.catseg.names import CLIP, HEAD
+from physseg.modeling.catseg.backbone_shapes import GUIDANCE_CHANNELS, backbone_shapes
+from physseg.modeling.catseg.names import BACKBONE, CLIP, HEAD
 
-# The published design's constants, the same for every CLIP.
+# The published designs' constants, the same for every CLIP.
 GRID, WINDOW = 24, 12
 _DIM, _VOCABULARY, _CONTEXT = 128, 49408, 77
 _UPSAMPLED, _GUIDANCE, _DECODER = (256, 128), (32, 16), (64, 32)
@@ -18,8 +19,9 @@ Shapes = Iterator[tuple[str, tuple[int, ...]]]
 
 @dataclass(frozen=True)
 class Sizes:
-    """width, layers: of the image transformer. patch, native: side of a patch in pixels, of CLIP's own grid in
-    patches. embed: CLIP's embedding. templates: prompt templates.
+    """width, layers: of the image transformer. patch, native: side of a patch in pixels, of the grid of the stored
+    positional embedding in patches. embed: CLIP's embedding. templates: prompt templates. backbone: "swin" or "resnet"
+    in the 2023 design, empty in CVPR'24's. mlp: hidden channels of the image transformer's MLPs over its width.
     """
 
     width: int
@@ -30,12 +32,22 @@ class Sizes:
     text_width: int
     text_layers: int
     templates: int = 1
+    backbone: str = ""
+    mlp: float = 4.0
+
+    @property
+    def design(self) -> str:
+        return "2023" if self.backbone else "CVPR'24"
 
 
-# Sizes of the CLIPs with published checkpoints, and the config that builds the model.
+# Sizes of published checkpoints, and the config that builds the model.
 CONFIGS = {
     "configs/catseg_vitb16.yaml": Sizes(768, 12, 16, 14, 512, 512, 12),
     "configs/catseg_vitl14.yaml": Sizes(1024, 24, 14, 24, 768, 768, 12),
+    "configs/catseg_2023_vitb16_r101.yaml": Sizes(768, 12, 16, 14, 512, 512, 12, 80, "resnet"),
+    "configs/catseg_2023_vitl14_swinb.yaml": Sizes(1024, 24, 14, 24, 768, 768, 12, 80, "swin"),
+    "configs/catseg_2023_vith14_swinb.yaml": Sizes(1280, 32, 14, 24, 1024, 1024, 24, 80, "swin"),
+    "configs/catseg_2023_vitg14_swinb.yaml": Sizes(1664, 48, 14, 24, 1280, 1280, 32, 80, "swin", 8192 / 1664),
 }
 
 
@@ -55,9 +67,19 @@ def read_sizes(state_dict: Mapping[str, Tensor]) -> Sizes:
         text_width=_axis(state_dict, f"{CLIP}.ln_final.weight", 0),
         text_layers=_depth(state_dict, f"{CLIP}.transformer.resblocks."),
         templates=_axis(state_dict, f"{HEAD}conv1.weight", 1),
+        backbone=_backbone(state_dict),
     )
-    known = [sizes for sizes in CONFIGS.values() if sizes.width == width]
+    known = [sizes for sizes in CONFIGS.values() if (sizes.width, sizes.backbone) == (width, found.backbone)]
     return replace(known[0], templates=found.templates) if known else found
+
+
+def _backbone(state_dict: Mapping[str, Tensor]) -> str:
+    """Which design: q, k and v apart in CLIP's attention are CVPR'24's, a backbone is 2023's."""
+    if f"{CLIP}.visual.transformer.resblocks.0.attn.q_proj_weight" in state_dict:
+        return ""
+    if any(name.startswith((f"{BACKBONE}patch_embed.", f"{BACKBONE}layers.")) for name in state_dict):
+        return "swin"
+    return "resnet" if any(name.startswith((f"{BACKBONE}stem.", f"{BACKBONE}res")) for name in state_dict) else ""
 
 
 def fitting_config(sizes: Sizes) -> str | None:
@@ -70,6 +92,8 @@ def fitting_config(sizes: Sizes) -> str | None:
 
 def published_shapes(sizes: Sizes) -> dict[str, tuple[int, ...]]:
     """Every name that a checkpoint of these sizes must hold, and its shape."""
+    if sizes.backbone:
+        return dict([*backbone_shapes(sizes.backbone), *_clip(sizes), *_head(sizes)])
     return dict([*_clip(sizes), *_head(sizes), *_upsampling(sizes)])
 
 
@@ -86,30 +110,38 @@ def _clip(s: Sizes) -> Shapes:
     yield f"{visual}.conv1.weight", (s.width, 3, s.patch, s.patch)
     yield from _affine(f"{visual}.ln_pre", s.width)
     yield from _affine(f"{visual}.ln_post", s.width)
-    for tower, layers, width in ((visual, s.layers, s.width), (CLIP, s.text_layers, s.text_width)):
+    towers = (
+        (visual, s.layers, s.width, round(s.mlp * s.width)),
+        (CLIP, s.text_layers, s.text_width, 4 * s.text_width),
+    )
+    for tower, layers, width, hidden in towers:
         for layer in range(layers):
-            yield from _block(f"{tower}.transformer.resblocks.{layer}", width)
+            yield from _block(f"{tower}.transformer.resblocks.{layer}", width, hidden, packed=bool(s.backbone))
 
 
-def _block(name: str, width: int) -> Shapes:
-    for which in "qkv":
-        yield f"{name}.attn.{which}_proj_weight", (width, width)
+def _block(name: str, width: int, hidden: int, packed: bool) -> Shapes:
+    if packed:
+        yield f"{name}.attn.in_proj_weight", (3 * width, width)
+    else:
+        for which in "qkv":
+            yield f"{name}.attn.{which}_proj_weight", (width, width)
     yield f"{name}.attn.in_proj_bias", (3 * width,)
     yield from _layer(f"{name}.attn.out_proj", width, width)
     yield from _affine(f"{name}.ln_1", width)
-    yield from _layer(f"{name}.mlp.c_fc", 4 * width, width)
-    yield from _layer(f"{name}.mlp.c_proj", width, 4 * width)
+    yield from _layer(f"{name}.mlp.c_fc", hidden, width)
+    yield from _layer(f"{name}.mlp.c_proj", width, hidden)
     yield from _affine(f"{name}.ln_2", width)
 
 
 def _head(s: Sizes) -> Shapes:
     for layer in range(2):
-        yield from _aggregation(f"{HEAD}layers.{layer}")
+        yield from _aggregation(f"{HEAD}layers.{layer}", padded=not s.backbone)
     yield from _layer(f"{HEAD}conv1", _DIM, s.templates, 7, 7)
-    yield from _layer(f"{HEAD}guidance_projection.0", _DIM, s.embed, 3, 3)
+    image, *finer = GUIDANCE_CHANNELS.get(s.backbone, (s.embed, *_UPSAMPLED))
+    yield from _layer(f"{HEAD}guidance_projection.0", _DIM, image, 3, 3)
     yield from _layer(f"{HEAD}text_guidance_projection.0", _DIM, s.embed)
     channels_in = _DIM
-    for stage, (upsampled, guidance, channels) in enumerate(zip(_UPSAMPLED, _GUIDANCE, _DECODER, strict=True)):
+    for stage, (upsampled, guidance, channels) in enumerate(zip(finer, _GUIDANCE, _DECODER, strict=True)):
         yield from _layer(f"{HEAD}decoder_guidance_projection.{stage}.0", guidance, upsampled, 3, 3)
         decoder = f"{HEAD}decoder{stage + 1}"
         yield f"{decoder}.up.weight", (channels_in, channels_in - guidance, 2, 2)
@@ -122,7 +154,7 @@ def _head(s: Sizes) -> Shapes:
     yield from _layer(f"{HEAD}head", 1, _DECODER[-1], 3, 3)
 
 
-def _aggregation(name: str) -> Shapes:
+def _aggregation(name: str, padded: bool) -> Shapes:
     for block in (1, 2):
         swin = f"{name}.swin_block.block_{block}"
         yield from _affine(f"{swin}.norm1", _DIM)
@@ -134,8 +166,9 @@ def _aggregation(name: str) -> Shapes:
     yield f"{name}.swin_block.block_2.attn_mask", ((GRID // WINDOW) ** 2, WINDOW**2, WINDOW**2)
     yield from _affine(f"{name}.swin_block.guidance_norm", _DIM)
     classes = f"{name}.attention"
-    yield f"{classes}.padding_tokens", (1, 1, _DIM)
-    yield f"{classes}.padding_guidance", (1, 1, _DIM)
+    if padded:
+        yield f"{classes}.padding_tokens", (1, 1, _DIM)
+        yield f"{classes}.padding_guidance", (1, 1, _DIM)
     yield from _guided_attention(f"{classes}.attention")
     yield from _layer(f"{classes}.MLP.0", 4 * _DIM, _DIM)
     yield from _layer(f"{classes}.MLP.2", _DIM, 4 * _DIM)

@@ -20,6 +20,8 @@ class TimmSwin(Backbone):
         pretrained: timm tag ("ms_in22k"), local file (timm's or Swin's published .pth), or "" for random weights.
         image_size: side in pixels of the square images it will see.
         load_weights: False leaves random weights and reads or downloads nothing.
+        drop_path: stochastic depth in training, of frozen weights too: block k of n drops each of its two branches,
+            apart and per image, at this rate times k / (n - 1).
 
     Raises:
         ValueError: an unknown name or tag, a model of another family, or weights that do not fit.
@@ -27,7 +29,7 @@ class TimmSwin(Backbone):
         ConnectionError: the tag's weights cannot be downloaded.
     """
 
-    def __init__(self, name: str, pretrained: str, image_size: int, load_weights: bool = True):
+    def __init__(self, name: str, pretrained: str, image_size: int, load_weights: bool = True, drop_path: float = 0.0):
         super().__init__()
         options = {"features_only": True, "out_indices": (0, 1, 2), "img_size": image_size}
         self.body = _create(name, pretrained if load_weights else "", options)
@@ -35,6 +37,7 @@ class TimmSwin(Backbone):
         self._out_features = [f"stage{index}" for index in range(1, 4)]
         self._out_feature_channels = dict(zip(self._out_features, channels, strict=True))
         self._out_feature_strides = dict(zip(self._out_features, strides, strict=True))
+        _set_drop_path(self.body, drop_path)
         self.norms = nn.ModuleList(nn.LayerNorm(c) for c in channels)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
@@ -53,7 +56,20 @@ def build_timm_swin_backbone(cfg: CfgNode, input_shape: ShapeSpec | Sequence[Sha
     """`TimmSwin` from MODEL.SWIN; its image size is MODEL.APPEARANCE.IMAGE_SIZE."""
     # A physseg checkpoint holds the backbone's weights too.
     load_weights = not cfg.MODEL.WEIGHTS
-    return TimmSwin(cfg.MODEL.SWIN.NAME, cfg.MODEL.SWIN.PRETRAINED, cfg.MODEL.APPEARANCE.IMAGE_SIZE, load_weights)
+    node, image_size = cfg.MODEL.SWIN, cfg.MODEL.APPEARANCE.IMAGE_SIZE
+    return TimmSwin(node.NAME, node.PRETRAINED, image_size, load_weights, node.DROP_PATH)
+
+
+def _set_drop_path(body: nn.Module, rate: float) -> None:
+    """timm spreads the rate over the last stage too, which is not built here."""
+    from timm.layers import DropPath
+
+    if not 0 <= rate < 1:
+        raise ValueError(f"MODEL.SWIN.DROP_PATH: expected a rate of at least 0 and below 1, got {rate}")
+    blocks = [block for stage in body.children() if hasattr(stage, "blocks") for block in stage.blocks]
+    for index, block in enumerate(blocks):
+        for branch in ("drop_path1", "drop_path2"):
+            setattr(block, branch, DropPath(rate * index / (len(blocks) - 1)))
 
 
 def _create(name: str, pretrained: str, options: dict) -> nn.Module:

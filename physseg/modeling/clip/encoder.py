@@ -25,6 +25,7 @@ from physseg.text.whole import encode_whole
 
 # Prompts encoded at a time when no gradient is wanted: bounds memory for large vocabularies and many templates.
 PROMPT_CHUNK = 1024
+RESIZE_POSITIONS = ("each_forward", "once")
 
 
 class ImageFeatures(NamedTuple):
@@ -49,6 +50,8 @@ class ClipEncoder(nn.Module):
         recompute: recompute the transformer blocks in the backward pass instead of keeping their activations.
         finetune_text: False freezes the text encoder whatever `finetune` says.
         dense_path: one of `DENSE_PATHS`; an attention pool (PE-Core, SigLIP 2) has "maskclip" alone.
+        resize_positions: "each_forward" keeps the positional embedding on the grid of pre-training and resizes it at
+            every forward pass; "once" resizes it when CLIP's weights are read, to a parameter of the token grid.
 
     Attributes:
         tower: reads the image tower: `PlainTower` or `PoolTower`. mean, std: RGB statistics of its images in 0-255
@@ -71,11 +74,17 @@ class ClipEncoder(nn.Module):
         recompute: bool = False,
         finetune_text: bool = True,
         dense_path: str = "catseg",
+        resize_positions: str = "each_forward",
     ):
         super().__init__()
         if dense_path not in DENSE_PATHS:
             raise ValueError(f"MODEL.DENSE.METHOD: expected one of {tuple(DENSE_PATHS)}, got {dense_path!r}")
-        self.model = create_clip(name, pretrained, load_weights)
+        if resize_positions not in RESIZE_POSITIONS:
+            raise ValueError(
+                f"MODEL.CLIP.RESIZE_POSITIONS: expected one of {RESIZE_POSITIONS}, got {resize_positions!r}"
+            )
+        stored_size = image_size if resize_positions == "once" else None
+        self.model = create_clip(name, pretrained, load_weights, stored_size)
         pools = not isinstance(self.model.visual, VisionTransformer)
         self.tower = (PoolTower if pools else PlainTower)(self.model.visual, recompute)
         if pools and dense_path != "maskclip":
@@ -83,6 +92,8 @@ class ClipEncoder(nn.Module):
                 f"MODEL.DENSE.METHOD: {name} ends in an attention pool, whose one dense path is 'maskclip'; "
                 f"got {dense_path!r}"
             )
+        if pools and resize_positions != "each_forward":
+            raise ValueError(f"MODEL.CLIP.RESIZE_POSITIONS: {name}, a tower of timm, has 'each_forward' alone")
         self.dense_path = dense_path
         self.name, self.mean, self.std = name, *image_statistics(name, pretrained)
         set_trainable(self.model, finetune, finetune_text)

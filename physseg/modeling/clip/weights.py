@@ -9,6 +9,7 @@ import open_clip
 import timm
 import torch
 from open_clip.factory import convert_state_dict
+from open_clip.model import resize_pos_embed
 from open_clip.timm_model import TimmModel
 from open_clip.transformer import QuickGELU, ResidualAttentionBlock, TextTransformer, VisionTransformer
 from timm.layers import AttentionPoolLatent
@@ -19,7 +20,7 @@ from physseg.modeling.clip.split_attention import SplitAttention
 from physseg.toy_world.clip import load_toy_clip_state_dict, register_toy_clip
 
 
-def create_clip(name: str, pretrained: str, load_weights: bool = True) -> nn.Module:
+def create_clip(name: str, pretrained: str, load_weights: bool = True, image_size: int | None = None) -> nn.Module:
     """An open_clip model in float32 whose attention is `SplitAttention`, timm's image towers taking any grid.
 
     Args:
@@ -27,6 +28,8 @@ def create_clip(name: str, pretrained: str, load_weights: bool = True) -> nn.Mod
             tower of timm that ends in an attention pool (PE-Core, SigLIP 2).
         pretrained: open_clip tag, local file, "toy", or "" for random weights.
         load_weights: False leaves random weights and reads or downloads nothing: the caller loads them.
+        image_size: side in pixels for which positional embeddings are stored, resized bicubically with antialiasing
+            where the weights have others; None: that of the weights.
 
     Raises:
         ValueError: unknown name, a tower of another kind, an unknown tag, a tag of another activation, or weights that
@@ -40,7 +43,13 @@ def create_clip(name: str, pretrained: str, load_weights: bool = True) -> nn.Mod
     _check_activation(name, pretrained)
     # open_clip switches to OpenAI's activation when it loads OpenAI's weights; a random start must match.
     with _quiet():
-        model = open_clip.create_model(name, load_weights=False, force_quick_gelu=pretrained == "openai")
+        model = open_clip.create_model(
+            name,
+            load_weights=False,
+            force_quick_gelu=pretrained == "openai",
+            force_image_size=image_size,
+            device=torch.get_default_device(),  # open_clip's own default would not let one build on "meta"
+        )
     _check_towers(name, model)
     if isinstance(model.visual, TimmModel):
         trunk = model.visual.trunk
@@ -50,7 +59,7 @@ def create_clip(name: str, pretrained: str, load_weights: bool = True) -> nn.Mod
     if load_weights and pretrained:
         state_dict = _state_dict(name, pretrained)
         try:
-            model.load_state_dict(_fit(model, state_dict))
+            model.load_state_dict(_fit(model, state_dict, resize_positions=image_size is not None))
         except RuntimeError as error:
             raise ValueError(f"weights {pretrained!r} (MODEL.CLIP.PRETRAINED) do not fit {name!r}: {error}") from None
     split_attention(model)
@@ -170,9 +179,11 @@ def _read(path: Path) -> dict[str, Tensor]:
     return {key.removeprefix("module."): value for key, value in state_dict.items()}
 
 
-def _fit(model: nn.Module, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+def _fit(model: nn.Module, state_dict: dict[str, Tensor], resize_positions: bool) -> dict[str, Tensor]:
     """Third-party names to open_clip's; float32; buffers and sizes that OpenAI's archive carries along dropped."""
     state_dict = convert_state_dict(model, dict(state_dict))
+    if resize_positions:
+        resize_pos_embed(state_dict, model)
     drop = ("input_resolution", "context_length", "vocab_size", "attn_mask", "text.attn_mask")
     return {
         key: value.float() if value.is_floating_point() else value

@@ -1,4 +1,4 @@
-"""The 2023 design: an appearance backbone guides, the text encoder is frozen."""
+"""The 2023 design: an appearance backbone guides, frozen or not; the text encoder is frozen."""
 
 import pickle
 
@@ -145,6 +145,35 @@ def test_resnet_and_its_weight_file(tmp_path):
         load_backbone_weights(source, str(tmp_path / "none.pth"))
 
 
+def test_padding_is_the_backbones_mean_colour():
+    guidance = AppearanceGuidance(Recorder(), 2, 32, MEAN, STD, CLIP_MEAN, CLIP_STD)
+    padded = torch.zeros(3, 32, 32)
+    padded[:, :20, :24] = torch.randn(3, 20, 24)
+    guidance(None, [padded], [(20, 24)])
+    seen = guidance.backbone.images[0]
+    assert not seen[:, 20:].any()
+    assert not seen[:, :, 24:].any()
+    assert seen[:, :20, :24].abs().min() > 0
+    assert not padded[:, 20:].any()  # the caller's images stay as they are
+
+
+def test_drop_path_rises_to_its_rate_at_the_last_block_that_is_built():
+    swin = TimmSwin(TINY, "", 96, drop_path=0.2)
+    blocks = [
+        block for stage in ("layers_0", "layers_1", "layers_2") for block in swin.body.get_submodule(stage).blocks
+    ]
+    assert len(blocks) == 10
+    for index, block in enumerate(blocks):
+        assert block.drop_path1.drop_prob == block.drop_path2.drop_prob == pytest.approx(0.2 * index / 9)
+    images = torch.randn(1, 3, 96, 96)
+    swin.eval()
+    assert torch.equal(swin(images)["stage3"], swin(images)["stage3"])
+    swin.train()
+    assert not torch.equal(swin(images)["stage3"], swin(images)["stage3"])
+    with pytest.raises(ValueError, match=r"MODEL.SWIN.DROP_PATH: expected a rate .* got 1.5"):
+        TimmSwin(TINY, "", 96, drop_path=1.5)
+
+
 @pytest.fixture(scope="module")
 def model_and_config(tmp_path_factory):
     torch.manual_seed(0)
@@ -152,35 +181,50 @@ def model_and_config(tmp_path_factory):
     return PhysSeg(cfg), cfg
 
 
-def test_training_step(model_and_config):
-    """Frozen text, trained image attention and backbone, both additions; text is encoded once."""
-    model, cfg = model_and_config
-    model.train()
-    calls = []
-    model.clip.tokenizer = lambda prompts, tokenizer=model.clip.tokenizer: (
-        calls.append(len(prompts)) or tokenizer(prompts)
-    )
+def train_step(model) -> dict[str, torch.Tensor]:
+    """Gradients of one step with both additions, by name."""
+    model.zero_grad()
     sample = {"image": torch.rand(3, 96, 96) * 255, "sem_seg": torch.randint(0, 4, (96, 96))}
     sample["structure"] = torch.randint(0, 2, (1, 96, 96), dtype=torch.uint8)
-    for _ in range(2):
-        losses = model([sample])
-    assert calls == [4 * 3]
+    losses = model([sample])
     assert set(losses) == {"loss_sem_seg", "loss_patch_alignment", "loss_structure"}
     sum(losses.values()).backward()
-    missing = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
-    assert missing == []
-    trained = {n for n, p in model.named_parameters() if p.grad is not None}
-    assert {n.rsplit(".", 1)[-1] for n in trained if n.startswith("clip.")} == {"q_proj_weight", "v_proj_weight"}
-    assert all(n.startswith("clip.model.visual.") for n in trained if n.startswith("clip."))
-    assert all(
-        p.grad.abs().sum() > 0 for n, p in model.named_parameters() if n.startswith("guidance.backbone.body.patch")
-    )
+    assert [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
+    return {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+
+
+def test_training_step(model_and_config):
+    """What trains: CLIP's image attention and positions, and the head; text is encoded once, Swin is frozen."""
+    model, cfg = model_and_config
+    calls, tokenizer = [], model.clip.tokenizer
+    model.clip.tokenizer = lambda prompts: calls.append(len(prompts)) or tokenizer(prompts)
+    model.train()
+    train_step(model)
+    gradients = train_step(model)
+    model.clip.tokenizer = tokenizer
+    assert calls == [4 * 3]
+    clip = {name.removeprefix("clip.model.visual.") for name in gradients if name.startswith("clip.")}
+    leaves = ("q_proj_weight", "k_proj_weight", "v_proj_weight", "in_proj_bias", "out_proj.weight", "out_proj.bias")
+    depth = len(model.clip.model.visual.transformer.resblocks)
+    attention = {f"transformer.resblocks.{i}.attn.{leaf}" for i in range(depth) for leaf in leaves}
+    assert clip == attention | {"positional_embedding"}
+    assert not any(name.startswith("guidance.") for name in gradients)
+    assert not any("padding" in name for name in gradients)
+    groups = {group["name"]: group for group in build_optimizer(cfg, model).param_groups}
+    assert set(groups) == {"clip", "head", "head_no_decay"}
+    assert groups["clip"]["lr"] == pytest.approx(2e-6)
+
+
+def test_a_backbone_that_trains(tmp_path):
+    cfg = config(tmp_path, "MODEL.APPEARANCE.FROZEN", False, "MODEL.SWIN.DROP_PATH", 0.0)
+    model = PhysSeg(cfg).train()
+    gradients = train_step(model)
+    assert all(gradients[n].abs().sum() > 0 for n in gradients if n.startswith("guidance.backbone.body.patch"))
     groups = {group["name"]: group for group in build_optimizer(cfg, model).param_groups}
     assert groups["backbone"]["lr"] == pytest.approx(2e-6)
     assert groups["backbone_no_decay"]["weight_decay"] == 0
-    backbone = {id(p) for p in model.guidance.backbone.parameters()}
     grouped = {id(p) for name in ("backbone", "backbone_no_decay") for p in groups[name]["params"]}
-    assert grouped == backbone
+    assert grouped == {id(p) for p in model.guidance.backbone.parameters()}
 
 
 @pytest.mark.parametrize("window", [None, {"size": 96, "stride": 64, "canvas": 160, "keep_aspect": False}])
