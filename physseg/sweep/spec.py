@@ -1,30 +1,30 @@
 """A sweep file: base config, named overrides and grid, seeds -> the list of runs."""
 
-import itertools
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from physseg.config import load_config
+from physseg.config.rules import Int, List, Rule, Text, did_you_mean, shown
 from physseg.config.yaml_files import read_config_chain
+from physseg.engine.hooks import check_best_metric
+from physseg.sweep.rows import Row, read_rows
 
-_KEYS = {"title", "base", "output", "seeds", "set", "runs", "grid", "baseline", "num_gpus", "slurm"}
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table: a name and what it sets, config key -> value."""
-
-    name: str
-    overrides: Mapping[str, Any]
-
-    @property
-    def slug(self) -> str:
-        """Name of its folder."""
-        return re.sub(r"[^A-Za-z0-9.=+-]+", "_", self.name).strip("_.") or "run"
+# What a sweep file may say. None: checked where it is read.
+_KEYS: dict[str, Rule | None] = {
+    "title": Text(most=200),
+    "base": Text(),
+    "output": Text(),
+    "seeds": None,
+    "set": None,
+    "runs": None,
+    "grid": None,
+    "baseline": Text(),
+    "num_gpus": Int(1, 10_000),
+    "slurm": None,
+}
 
 
 @dataclass(frozen=True)
@@ -92,96 +92,86 @@ def load_sweep(path: str | os.PathLike, output: str | os.PathLike | None = None)
 
     Raises:
         FileNotFoundError: the file or its base config is missing.
-        ValueError: an unknown key in the file or in an override, no run, or two rows of one name; names them.
+        ValueError: an unknown key or a wrong value in the file or in an override, no run, two rows of one name, or an
+            output that is no folder; names them.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"Sweep file not found: {path}. Shipped sweeps are in configs/sweeps/.")
     content: dict[str, Any] = {}
     for source, part in read_config_chain(path):
+        _check_keys(part, source)
         if "base" in part:
-            part["base"] = source.parent / str(part["base"])
+            part["base"] = _beside(source, part["base"])
         content.update(part)
-    unknown = content.keys() - _KEYS
-    if unknown:
-        raise ValueError(f"{path}: unknown key {sorted(unknown)[0]}; known are {', '.join(sorted(_KEYS))}.")
     if "base" not in content:
         raise ValueError(f"{path}: base is missing, the config file that the runs start from.")
-    rows = _rows(content, path)
+    rows = read_rows(content, path)
     names = [row.name for row in rows]
-    repeated = [name for name in names if names.count(name) > 1]
     slugs = [row.slug for row in rows]
-    if repeated or len(set(slugs)) < len(slugs):
-        raise ValueError(f"{path}: two runs are called {(repeated or names)[0]!r}, or alike but for punctuation.")
+    alike = [name for name, slug in zip(names, slugs, strict=True) if slugs.count(slug) > 1]
+    if alike:
+        raise ValueError(f"{path}: two runs are called {alike[0]!r}, or alike but for punctuation.")
+    longest = max(rows, key=lambda row: len(row.slug))
+    if len(longest.slug) > 200:
+        raise ValueError(f"{path}: the run {longest.name[:80]!r} ... has too long a name for a folder.")
     baseline = content.get("baseline", names[0])
     if baseline not in names:
         raise ValueError(f"{path}: baseline {baseline!r} is no run; runs are {', '.join(names)}.")
+    slurm = content.get("slurm") or {}
+    if not isinstance(slurm, dict):
+        raise ValueError(f"{path}: slurm must be a mapping, submitit's parameters; got {shown(slurm)}.")
     seeds = content.get("seeds", [0])
-    if not isinstance(seeds, list) or not seeds or not all(type(seed) is int and seed >= 0 for seed in seeds):
+    if not List(Int(), least=1).allows(seeds):
         raise ValueError(f"{path}: seeds must be a list of integers from 0 on; got {seeds!r}.")
     if len(set(seeds)) < len(seeds):
         raise ValueError(f"{path}: seeds has one twice: {seeds}.")
     sweep = Sweep(
         title=content.get("title", path.stem),
-        config_file=Path(os.path.normpath(content["base"])),
-        folder=Path(output or content.get("output") or Path("output") / "sweeps" / path.stem),
+        config_file=content["base"],
+        folder=_output_folder(Path(output or content.get("output") or Path("output") / "sweeps" / path.stem)),
         seeds=tuple(seeds),
         rows=rows,
         baseline=baseline,
         num_gpus=content.get("num_gpus", 1),
-        slurm=content.get("slurm") or {},
+        slurm=slurm,
     )
-    for run in sweep.runs[: len(rows)]:
-        try:
-            load_config(run.config_file, [*run.opts, "SEED", run.seed])
-        except ValueError as error:
-            raise ValueError(f"{path}, run {run.row.name!r}: {error}") from error
+    _check_runs(sweep, path)
     return sweep
 
 
-def _rows(content: Mapping[str, Any], path: Path) -> tuple[Row, ...]:
-    """Every named run with every combination of the grid; either may be left out."""
-    shared = _flat(content.get("set") or {}, path)
-    named = []
-    for entry in content.get("runs") or []:
-        if not isinstance(entry, dict) or "name" not in entry or entry.keys() - {"name", "set"}:
-            raise ValueError(f"{path}: each of runs has a name and, below set, its overrides; got {entry!r}.")
-        if not isinstance(entry["name"], str):
+def _check_keys(content: Mapping[str, Any], path: Path) -> None:
+    for key, value in content.items():
+        if key not in _KEYS:
+            advice = did_you_mean(key, _KEYS)
             raise ValueError(
-                f"{path}: a run's name must be text; put {entry['name']!r} in quotes (YAML reads on and off so)."
+                f"{path}: unknown key {key}; known are {', '.join(sorted(_KEYS))}.{' ' + advice if advice else ''}"
             )
-        named.append((entry["name"], _flat(entry.get("set") or {}, path)))
-    grid = content.get("grid") or {}
-    for key, values in grid.items():
-        if not isinstance(values, list) or not values:
-            raise ValueError(f"{path}: grid {key} must have a list of values; got {values!r}.")
-    combinations = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
-    if not named and not grid:
-        raise ValueError(f"{path}: neither runs nor grid: nothing to run.")
-    rows = []
-    for (name, overrides), combination in itertools.product(named or [("", {})], combinations):
-        parts = [name] * bool(name) + [f"{_short(key)}={_shown(value)}" for key, value in combination.items()]
-        rows.append(Row(", ".join(parts), {**shared, **overrides, **combination}))
-    return tuple(rows)
+        rule = _KEYS[key]
+        if rule is not None and not rule.allows(value):
+            raise ValueError(f"{path}: {key} must be {rule}; got {shown(value)}.")
 
 
-def _flat(mapping: Mapping[str, Any], path: Path, prefix: str = "") -> dict[str, Any]:
-    """Nested or dotted overrides as dotted ones."""
-    if not isinstance(mapping, dict):
-        raise ValueError(f"{path}: overrides must be a mapping of config keys; got {mapping!r}.")
-    flat: dict[str, Any] = {}
-    for key, value in mapping.items():
-        if isinstance(value, dict):
-            flat.update(_flat(value, path, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
+def _beside(sweep_file: Path, base: str) -> Path:
+    return Path(os.path.normpath(sweep_file.parent / Path(base).expanduser()))
 
 
-def _short(key: str) -> str:
-    """MODEL.STRUCTURE.WEIGHT -> STRUCTURE.WEIGHT."""
-    return ".".join(key.split(".")[-2:])
+def _output_folder(folder: Path) -> Path:
+    folder = folder.expanduser()
+    for place in (folder, *folder.parents):
+        if os.path.exists(place) and not os.path.isdir(place):
+            raise ValueError(f"The sweep's output {folder} cannot be a folder: {place} is a file. Give another.")
+    return folder
 
 
-def _shown(value: Any) -> str:
-    return "+".join(map(str, value)) if isinstance(value, list) else str(value)
+def _check_runs(sweep: Sweep, path: Path) -> None:
+    """Check every row's config; what is wrong with the base alone is told once."""
+    load_config(sweep.config_file)
+    problems = []
+    for run in sweep.runs[: len(sweep.rows)]:
+        try:
+            check_best_metric(load_config(run.config_file, [*run.opts, "SEED", run.seed]))
+        except ValueError as error:
+            problems.append(f"{path}, run {run.row.name!r}: {error}")
+    if problems:
+        raise ValueError("\n".join(problems))

@@ -57,11 +57,59 @@ def test_runs_times_grid_times_seeds(tmp_path):
         ("base: base.yaml\ngrid: {SEED: 1}", r"grid SEED must have a list of values; got 1"),
         ("base: base.yaml\ngrid: {SOLVER.LR: [1]}", r"run 'SOLVER.LR=1': command-line overrides: unknown config key"),
         ("[1]", r"expected a YAML mapping of config keys, got list"),
+        ("base: base.yaml\nseed: [1]", r"unknown key seed; .* Did you mean seeds"),
+        ("base: [base.yaml]\nruns: [{name: a}]", r"base must be text of one line; got \['base.yaml'\]"),
+        ("base: base.yaml\nruns: {name: a}", r"runs must be a list of runs"),
+        ("base: base.yaml\nruns: [{name: ''}]", r"a run's name must be one line"),
+        ("base: base.yaml\nruns: [{name: ' '}]", r"a run's name must be one line"),
+        ('base: base.yaml\nruns: [{name: "a\\nb"}]', r"a run's name must be one line"),
+        ("base: base.yaml\nruns: [{name: a, set: [1]}]", r"overrides must be a mapping of config keys; got \[1\]"),
+        ("base: base.yaml\nruns: [{name: a!}, {name: a.}]", r"two runs are called 'a!', or alike but for punctuation"),
+        ("base: base.yaml\ngrid: [SEED]", r"grid must be a mapping, config key to a list of values; got \['SEED'\]"),
+        ("base: base.yaml\ngrid: {SOLVER.GAMMA: []}", r"grid SOLVER.GAMMA must have a list of values"),
+        ("base: base.yaml\ngrid: {SEED: [1]}", r"run 'SEED=1': SEED is not to be set; list them below seeds"),
+        ("base: base.yaml\nruns: [{name: a}]\nset: {OUTPUT_DIR: x}", r"OUTPUT_DIR is not to be set; every run has"),
+        (
+            "base: base.yaml\nruns: [{name: a}]\nset: {SOLVER: {GAMMA: 1}, SOLVER.GAMMA: 1}",
+            r"SOLVER.GAMMA is set twice",
+        ),
+        ("base: base.yaml\nruns: [{name: a}]\nnum_gpus: '2'", r"num_gpus must be a whole number.*; got '2'"),
+        ("base: base.yaml\nruns: [{name: a}]\nnum_gpus: 0", r"num_gpus must be a whole number.*; got 0"),
+        ("base: base.yaml\nruns: [{name: a}]\noutput: base.yaml/x", r"cannot be a folder: base.yaml is a file. Give"),
+        ("base: base.yaml\nruns: [{name: a}]\noutput: 3", r"output must be text of one line; got 3"),
+        ("base: base.yaml\nruns: [{name: a}]\ntitle: ", r"title must be text of one line; got None"),
+        ("base: base.yaml\nruns: [{name: a}]\nslurm: 3", r"slurm must be a mapping"),
+        ("base: base.yaml\nruns: [{name: a}]\nseeds: []", r"seeds must be a list of integers from 0 on"),
+        ("base: base.yaml\nruns: [{name: a}]\nseeds: [True]", r"seeds must be a list of integers from 0 on"),
+        (
+            f"base: base.yaml\ngrid: {{{', '.join(f'A{i}: [1, 2, 3, 4]' for i in range(9))}}}",
+            r"262,144 rows are too many",
+        ),
+        (
+            "base: base.yaml\nruns: [{name: a, set: {SOLVER.BASE_LR: 0}}, {name: b, set: {SOLVER.IMS_PER_BATCH: 0}}]",
+            r"run 'a': .*SOLVER.BASE_LR must be (.|\n)*run 'b': .*SOLVER.IMS_PER_BATCH must be",
+        ),
+        ("base: base.yaml\nruns: [{name: a}]\nset: {TEST.BEST_METRIC: mIuO}", r"run 'a': TEST.BEST_METRIC must be"),
     ],
 )
-def test_mistakes_are_named(text, message, tmp_path):
+def test_mistakes_are_named(text, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=message):
         load_sweep(write(tmp_path, text))
+
+
+def test_an_output_given_by_hand_must_be_a_folder_too(tmp_path):
+    path = write(tmp_path, "base: base.yaml\nruns: [{name: a}]")
+    with pytest.raises(ValueError, match=r"output .* cannot be a folder: .*base.yaml is a file"):
+        load_sweep(path, tmp_path / "base.yaml")
+
+
+def test_a_base_that_is_wrong_is_told_once(tmp_path):
+    path = write(tmp_path, "base: base.yaml\nruns: [{name: a}, {name: b}]")
+    (tmp_path / "base.yaml").write_text("SEED: -1")
+    with pytest.raises(ValueError, match="SEED must be") as error:
+        load_sweep(path)
+    assert str(error.value).count("SEED") == 1
 
 
 def test_a_child_writes_only_what_differs(tmp_path):
