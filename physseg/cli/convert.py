@@ -12,19 +12,21 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 from physseg.cli.arguments import new_parser
-from physseg.engine.weights import read_checkpoint
-from physseg.io import atomic_write
+from physseg.engine.checkpoint_files import write_file
+from physseg.engine.weights import average_of, read_checkpoint
 from physseg.modeling.catseg.checkpoint import CatsegCheckpointError, back_to_catseg, from_catseg
+from physseg.paths import same_file, writable_file
+
+SUFFIXES = (".pth", ".pt", ".bin", ".safetensors")
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = new_parser(__doc__)
     parser.add_argument("source", type=Path, metavar="SRC", help="checkpoint to read (.pth, .pt, .bin, .safetensors)")
-    parser.add_argument("target", type=Path, metavar="DST", help="checkpoint to write (.pth)")
+    parser.add_argument("target", type=Path, metavar="DST", help="checkpoint to write (.pth, .safetensors)")
+    parser.add_argument("--overwrite", action="store_true", help="write over a DST that is there")
     parser.add_argument("--to-catseg", action="store_true", help="physseg's weights into CAT-Seg's names")
     return parser
 
@@ -32,32 +34,38 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Convert as the command line says."""
     args = parser().parse_args(argv)
-    convert(args.source, args.target, args.to_catseg)
+    convert(args.source, args.target, args.to_catseg, args.overwrite)
     return 0
 
 
-def convert(source: Path, target: Path, to_catseg: bool) -> None:
+def convert(source: Path, target: Path, to_catseg: bool, overwrite: bool = False) -> None:
     """Read, convert, write, and say what was done.
 
     Raises:
         OSError: a file cannot be read or written.
         ValueError: the file holds no such weights, or they do not fit.
     """
-    if not source.is_file():
+    if not source.exists():
         raise FileNotFoundError(f"{source}: no such file")
+    if target.suffix not in SUFFIXES:
+        raise ValueError(f"DST {target}: the name must end in one of {', '.join(SUFFIXES)}, which says the format")
+    if same_file(source, target):
+        raise FileExistsError(f"{target} is the file to read itself; nothing was written: give another DST")
+    if target.exists() and not overwrite:
+        raise FileExistsError(f"{target} is there already; nothing was written: give another DST, or --overwrite")
+    writable_file(target, "DST")
     checkpoint = read_checkpoint(source)
     weights = dict(checkpoint["model"])
     others = [name for name in checkpoint if name != "model"]
     if to_catseg and "ema" in others:
-        weights.update(checkpoint["ema"]["average"])
+        weights.update(average_of(checkpoint["ema"], str(source)))
         print("Taking the running average of the weights (SOLVER.EMA), as evaluation does.")
     try:
         state_dict, design, config, notes = (back_to_catseg if to_catseg else from_catseg)(weights)
     except CatsegCheckpointError as error:
         raise CatsegCheckpointError(f"{source}: {error}\nNothing was written.") from error
     origin = {"file": source.name, "design": f"CAT-Seg, {design}", "config": config or ""}
-    with atomic_write(target) as temporary:
-        torch.save({"model": state_dict, "converted_from": origin}, temporary)
+    write_file(target, {"model": state_dict, "converted_from": origin}, origin)
     for note in notes:
         print(note)
     if others:

@@ -5,9 +5,11 @@ Whatever happens in between, the checkpoint before is intact and is the one name
 """
 
 import contextlib
+import json
 import logging
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,8 @@ _PERIODIC = re.compile(r"model_(\d{7})\.pth")
 _FINAL = "model_final.pth"
 BEST = "model_best.pth"
 _BEST_RECORD = "best.json"
+# What resuming needs besides model and checkpointables.
+_EXTRAS = ("iteration", "random_states")
 
 
 class CheckpointWriteError(OSError):
@@ -98,6 +102,12 @@ class TrainingCheckpointer(DetectionCheckpointer):
         """Whether there is something to resume from."""
         return bool(self._candidates())
 
+    def unnamed_checkpoint(self) -> str:
+        """Name of the newest checkpoint where no ``last_checkpoint`` names the one to resume from; else empty."""
+        if not self.save_dir or self._last_name():
+            return ""
+        return max((p.name for p in Path(self.save_dir).glob("model_*.pth") if _PERIODIC.fullmatch(p.name)), default="")
+
     def load_newest(self) -> dict[str, Any]:
         """Load the newest checkpoint that can be read, model and checkpointables, and return the rest.
 
@@ -106,6 +116,7 @@ class TrainingCheckpointer(DetectionCheckpointer):
 
         Raises:
             FileNotFoundError: none can be read.
+            ValueError: it is no checkpoint of this training: a part is missing, or fits another config.
         """
         path, checkpoint = "", {}
         if comm.is_main_process():
@@ -121,7 +132,7 @@ class TrainingCheckpointer(DetectionCheckpointer):
                 f"None of the checkpoints in {self.save_dir} can be read; start again without --resume."
             )
         logger.info("Resuming from %s", path)
-        return self._load_all(checkpoint or read_checkpoint(path), path)
+        return self._load_all(checkpoint or read_checkpoint(path), path, _EXTRAS)
 
     def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, Any]:
         """Load a file: all of it, or with ``checkpointables=[]`` the weights alone. An empty path loads nothing."""
@@ -132,19 +143,29 @@ class TrainingCheckpointer(DetectionCheckpointer):
             return {}
         return self._load_all(read_checkpoint(path), path)
 
-    def _load_all(self, checkpoint: dict[str, Any], path: str) -> dict[str, Any]:
-        load_weights(self.model, {"model": checkpoint.pop("model")}, averaged=False, source=path)
-        for key, value in self.checkpointables.items():
+    def _load_all(self, checkpoint: dict[str, Any], path: str, required: Sequence[str] = ()) -> dict[str, Any]:
+        for key in (*self.checkpointables, *required):
             if key not in checkpoint:
                 raise ValueError(
                     f"{path} holds no {key}: it is no checkpoint of this training. Start with MODEL.WEIGHTS."
                 )
-            value.load_state_dict(checkpoint.pop(key))
+        load_weights(self.model, {"model": checkpoint.pop("model")}, averaged=False, source=path)
+        for key, value in self.checkpointables.items():
+            try:
+                value.load_state_dict(checkpoint.pop(key))
+            except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+                # What torch says of an optimizer with other groups, or of something that is no optimizer's state.
+                raise ValueError(
+                    f"{path}: its {key} state does not fit this config ({error}). Resume with the settings that it was "
+                    "trained with, or start with MODEL.WEIGHTS."
+                ) from error
         return checkpoint
 
     def _last_name(self) -> str:
+        """What ``last_checkpoint`` names: a file of the same folder, or nothing that could be one."""
         with contextlib.suppress(OSError):
-            return (Path(self.save_dir) / _LAST).read_text().strip()
+            text = (Path(self.save_dir) / _LAST).read_text(errors="replace").strip()
+            return text if text.endswith(".pth") and Path(text).name == text and len(text) < 200 else ""
         return ""
 
     def _candidates(self) -> list[Path]:
@@ -179,6 +200,25 @@ def clear_the_way(folder: str | os.PathLike) -> None:
     for path in files:
         path.rename(target / path.name)
     logger.warning("%s holds an earlier training: moved to %s. (--resume continues it instead.)", folder, target)
+
+
+def read_best(folder: str | os.PathLike) -> dict[str, Any] | None:
+    """What ``best.json`` says of model_best.pth: metric, value, iteration. None if there is none.
+
+    One that cannot be read counts as none, with a warning: the next evaluation writes it anew.
+    """
+    path = Path(folder) / _BEST_RECORD
+    if not path.exists():
+        return None
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        iteration = int(record["iteration"])
+        if "metric" not in record:  # of an earlier version, which knew one metric only
+            return {"iteration": iteration}
+        return {"metric": str(record["metric"]), "value": float(record["value"]), "iteration": iteration}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        logger.warning("%s does not say which checkpoint is the best (%s); it is written anew.", path, error)
+        return None
 
 
 def remove_partial_files(folder: str | os.PathLike) -> None:

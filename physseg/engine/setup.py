@@ -12,6 +12,7 @@ from detectron2.utils.logger import setup_logger
 
 from physseg.config import check_device, load_config
 from physseg.data.custom import register_custom
+from physseg.engine.resumed_config import warn_of_changes
 from physseg.memory import keep_freed_memory
 
 logger = logging.getLogger(__name__)
@@ -40,6 +41,8 @@ def set_up(cfg: CfgNode, args: argparse.Namespace) -> None:
     if cfg.MODEL.DEVICE == "cpu":
         keep_freed_memory()
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="physseg")
+    if getattr(args, "resume", False) and comm.is_main_process():
+        warn_of_changes(cfg)
     default_setup(cfg, args)
     register_custom(cfg)
     if not cfg.MODEL.DEVICE.startswith("cuda") and comm.get_world_size() > 1:

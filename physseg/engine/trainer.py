@@ -1,11 +1,9 @@
 """The trainer: Detectron2's DefaultTrainer with this recipe's optimizer, an exact resume, and our evaluation."""
 
 import contextlib
-import json
 import logging
 import weakref
 from collections.abc import Iterator
-from pathlib import Path
 
 import torch
 from detectron2.config import CfgNode
@@ -17,7 +15,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from physseg.config import check_config
-from physseg.engine.checkpointing import TrainingCheckpointer, clear_the_way, remove_partial_files
+from physseg.engine.checkpointing import TrainingCheckpointer, clear_the_way, read_best, remove_partial_files
 from physseg.engine.ema import WeightEMA
 from physseg.engine.hooks import (
     BestCheckpoint,
@@ -91,7 +89,7 @@ class Trainer(DefaultTrainer):
         has_checkpoint = comm.all_gather(resume and self.checkpointer.has_checkpoint())[0]
         if not has_checkpoint:
             if resume:
-                logger.info("No checkpoint in %s: training starts from the beginning.", self.cfg.OUTPUT_DIR)
+                self._say_that_nothing_is_resumed()
             if self.cfg.MODEL.WEIGHTS:
                 load_weights(self.model, self.cfg.MODEL.WEIGHTS)
                 if self.ema is not None:
@@ -112,6 +110,18 @@ class Trainer(DefaultTrainer):
         self.best = self._read_best()
         if comm.is_main_process():
             remove_partial_files(self.cfg.OUTPUT_DIR)
+
+    def _say_that_nothing_is_resumed(self) -> None:
+        folder = self.cfg.OUTPUT_DIR
+        unnamed = self.checkpointer.unnamed_checkpoint()
+        if unnamed:
+            logger.warning(
+                "--resume: %s holds %s, but no file last_checkpoint that names the one to resume from: training starts "
+                "from the beginning. To go on from it instead, write its name into %s/last_checkpoint.",
+                *(folder, unnamed, folder),
+            )
+        else:
+            logger.warning("--resume: no checkpoint in %s: training starts from the beginning.", folder)
 
     def train(self) -> dict | None:
         """Train from ``start_iter`` to SOLVER.MAX_ITER, then evaluate on DATASETS.TEST.
@@ -221,10 +231,7 @@ class Trainer(DefaultTrainer):
 
     def _read_best(self) -> dict | None:
         """What is known of model_best.pth; a best that is yet to come again, or by another metric, counts as none."""
-        best = None
-        if comm.is_main_process():
-            with contextlib.suppress(OSError, ValueError):
-                best = json.loads((Path(self.cfg.OUTPUT_DIR) / "best.json").read_text())
+        best = read_best(self.cfg.OUTPUT_DIR) if comm.is_main_process() else None
         best = comm.all_gather(best)[0]
         if not best or best["iteration"] >= self.start_iter:
             return None

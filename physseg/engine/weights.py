@@ -3,15 +3,14 @@
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from detectron2.utils.file_io import PathManager
-from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from physseg.engine.checkpoint_files import describe, read_file
 from physseg.engine.light_weights import TRAINING_ONLY, complete, is_light
 from physseg.modeling.catseg.checkpoint import CatsegCheckpointError, from_catseg, is_catseg
 
@@ -26,6 +25,9 @@ _RESPONSIBLE_KEYS = {
     "structure_head": "MODEL.STRUCTURE.SOURCES, MODEL.STRUCTURE.LEVELS, MODEL.STRUCTURE.DIM",
     "patch_alignment": "MODEL.PATCH_ALIGNMENT.DIM, MODEL.CLIP.NAME",
 }
+
+
+_KEY = "Check MODEL.WEIGHTS."
 
 
 class IncompatibleWeightsError(ValueError):
@@ -43,36 +45,36 @@ def read_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is no such file; the message names MODEL.WEIGHTS.
-        ValueError: the file is damaged, or holds more than tensors, numbers, strings, lists and dicts.
+        OSError: it is a folder, a pipe or a device.
+        ValueError: the file is damaged, holds more than tensors, numbers, strings, lists and dicts, or no weights; the
+            message says what it holds.
         ConnectionError: the file is light (`light_weights`) and the CLIP that completes it cannot be had.
     """
     name = str(path)
-    local = Path(PathManager.get_local_path(name) if "://" in name else name).expanduser()
-    if not local.is_file():
-        raise FileNotFoundError(f"Weights not found: {local}. Check MODEL.WEIGHTS.")
-    metadata = None
+    if "://" in name:
+        name = PathManager.get_local_path(name)
     try:
-        if local.suffix == ".safetensors":
-            content, metadata = _read_safetensors(local)
+        content, metadata = read_file(name)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"Weights not found: {error.args[0].removeprefix('no weight file ')}. {_KEY}") from None
+    if is_light(metadata):
+        return {"model": complete(content, metadata)}
+    if isinstance(content, Mapping):
+        for wrapper in ("model", "state_dict"):
+            if isinstance(content.get(wrapper), Mapping):
+                content = {**content, "model": content[wrapper]}
+                break
         else:
-            content = torch.load(local, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises RuntimeError, UnpicklingError, EOFError ... for one and the same damage
-        raise ValueError(
-            f"Cannot read weights from {local}: it is damaged, cut short, or no file of plain tensors "
-            f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no details'}). "
-            "Files that need arbitrary pickled code are refused."
-        ) from error
-    if not isinstance(content, Mapping):
-        raise ValueError(f"{local}: expected a dict of weights, got {type(content).__name__}.")
-    for wrapper in ("model", "state_dict"):
-        if isinstance(content.get(wrapper), Mapping):
-            return {**content, "model": content[wrapper]}
-    return {"model": complete(content, metadata) if is_light(metadata) else dict(content)}
+            content = {"model": dict(content)}
+    if not isinstance(content, Mapping) or not _are_weights(content["model"]):
+        held = describe(content["model"] if isinstance(content, Mapping) else content)
+        raise ValueError(f"{name}: expected names and tensors of a model, but it holds {held}. {_KEY}")
+    return content
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str] | None]:
-    with safe_open(path, framework="pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118  (no mapping)
+def _are_weights(state: Mapping) -> bool:
+    # An odd entry among tensors is named later, by what the model expects.
+    return all(isinstance(name, str) for name in state) and any(isinstance(value, Tensor) for value in state.values())
 
 
 def load_weights(
@@ -92,7 +94,7 @@ def load_weights(
     Raises:
         IncompatibleWeightsError: names missing, unexpected and misshapen keys by group, and the config keys likely
             responsible.
-        FileNotFoundError, ValueError: as `read_checkpoint`.
+        FileNotFoundError, ValueError: as `read_checkpoint`; or numbers that are NaN, infinite, or no real numbers.
     """
     if isinstance(weights, str | os.PathLike):
         source = source or str(weights)
@@ -103,11 +105,11 @@ def load_weights(
     state = dict(weights["model"]) if isinstance(weights.get("model"), Mapping) else dict(weights)
     if averaged and isinstance(weights.get("ema"), Mapping):
         logger.info("%s: taking the running average of the weights (SOLVER.EMA).", source)
-        state.update(weights["ema"]["average"])
+        state.update(average_of(weights["ema"], source))
     prefix = "module."
     if state and all(name.startswith(prefix) for name in state):
         state = {name.removeprefix(prefix): value for name, value in state.items()}
-    state = {name: torch.as_tensor(value) for name, value in state.items()}
+    state = {name: _tensor(value, name, source) for name, value in state.items()}
     if is_catseg(state):
         logger.info("%s: a published CAT-Seg checkpoint; its names are translated.", source)
         try:
@@ -128,8 +130,44 @@ def load_weights(
         )
     for name in unexpected:
         del state[name]
+    check_numbers(state, source)
     model.load_state_dict(state, strict=False)
     logger.info("Loaded %d tensors from %s.", len(state), source)
+
+
+def check_numbers(state: Mapping[str, Tensor], source: str) -> None:
+    """Check that weights are finite real numbers; buffers of integers are let through.
+
+    Raises:
+        ValueError: the message names the tensors.
+    """
+    wrong = [name for name, value in state.items() if value.is_complex() or not _is_finite(value)]
+    if wrong:
+        raise ValueError(
+            f"{source}: NaN, infinite or complex numbers in {len(wrong)} of {len(state)} tensors: "
+            f"{_group_names(wrong)}. The file is damaged, or its training has diverged; take another checkpoint."
+        )
+
+
+def _is_finite(value: Tensor) -> bool:
+    if not value.is_floating_point() or not value.numel():
+        return True
+    # A sum is several times faster than looking at each value; it may overflow where no value does.
+    return bool(value.sum().isfinite()) or bool(value.isfinite().all())
+
+
+def _tensor(value: Any, name: str, source: str) -> Tensor:
+    try:
+        return torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{source}: expected a tensor for {name}, got {describe(value)}.") from error
+
+
+def average_of(ema: Any, source: str) -> Mapping:
+    """Names and tensors of a checkpoint's ``ema``; ValueError names ``source`` where it holds something else."""
+    if not isinstance(ema, Mapping) or not isinstance(ema.get("average"), Mapping):
+        raise ValueError(f"{source}: its running average (ema) holds {describe(ema)}; expected names and tensors.")
+    return ema["average"]
 
 
 def _compare(model: nn.Module, state: Mapping[str, Tensor]) -> tuple[list[str], list[str], list[str]]:
@@ -140,6 +178,11 @@ def _compare(model: nn.Module, state: Mapping[str, Tensor]) -> tuple[list[str], 
         f"{name}: {tuple(state[name].shape)} in the file, {tuple(own[name].shape)} in the model"
         for name in own
         if name in state and state[name].shape != own[name].shape
+    ]
+    misshapen += [
+        f"{name}: {state[name].dtype} in the file, {own[name].dtype} in the model"
+        for name in own
+        if name in state and own[name].is_floating_point() and not state[name].is_floating_point()
     ]
     return missing, unexpected, misshapen
 
@@ -153,7 +196,7 @@ def _explain(
             lines.append(f"  {title} ({len(names)}): {_group_names(names)}")
     if misshapen:
         shown = list(misshapen[:8]) + ([f"... and {len(misshapen) - 8} more"] if len(misshapen) > 8 else [])
-        lines.append(f"  other shape ({len(misshapen)}):")
+        lines.append(f"  other shape or type ({len(misshapen)}):")
         lines += [f"    {line}" for line in shown]
     tops = dict.fromkeys(name.split(".")[0] for name in (*missing, *unexpected, *misshapen))
     keys = dict.fromkeys(_RESPONSIBLE_KEYS[top] for top in tops if top in _RESPONSIBLE_KEYS)
