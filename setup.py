@@ -73,6 +73,7 @@ setup(
     package_dir={"physseg.configs": "configs"},
     package_data={
         "physseg.configs": ["**/*.yaml"],
+        "physseg.inference.web": ["viewer.*"],
         "physseg": ["**/*.tsv", "**/*.json", "**/*.jsonl", "**/*.txt", "**/*.npz", "**/*.safetensors"],
     },
     install_requires=REQUIRES,

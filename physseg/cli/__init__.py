@@ -9,6 +9,7 @@ PROGRAMS = {
     "train": "train a model, or evaluate one with --eval-only",
     "evaluate": "evaluate a checkpoint on several benchmarks, with tables and a report",
     "predict": "segment images, folders and videos with your own words",
+    "serve": "a page in the browser: drop a picture, type words",
     "sweep": "run the trainings of a sweep file and write one table of them",
     "convert": "convert a published CAT-Seg checkpoint, or back",
     "export": "export a model to ONNX with the vocabulary as an input",

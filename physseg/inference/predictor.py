@@ -15,7 +15,8 @@ from physseg.config import load_config
 from physseg.data.augmentations import ResizeShortestEdge
 from physseg.data.vocabularies import check_vocabulary, first_synonym_collisions, get_vocabulary
 from physseg.engine.weights import load_weights, read_checkpoint
-from physseg.image_arrays import as_image_list, to_tensor
+from physseg.image_arrays import as_image_list, check_image, to_tensor
+from physseg.modeling.encoded import EncodedImage
 
 logger = logging.getLogger(__name__)
 
@@ -140,6 +141,26 @@ class Predictor:
         outputs = self.model([self._input(image) | wanted for image in arrays]) if arrays else []
         results = [_with_labels(output, threshold, len(self.vocabulary)) for output in outputs]
         return results[0] if single else results
+
+    def encode(self, image: np.ndarray) -> EncodedImage:
+        """One image as far as no word matters, for `segment_encoded`; the caller keeps it as long as it is of use.
+
+        Raises:
+            TypeError, ValueError: as in a call.
+        """
+        return self.model.encode_image(self._input(check_image(image)))
+
+    def segment_encoded(self, image: EncodedImage, vocabulary: Sequence[str]) -> dict[str, Tensor]:
+        """As `segment` of one image, with other words: text, aggregation and decoder alone run.
+
+        Args:
+            vocabulary: T names, for this call alone.
+
+        Raises:
+            TypeError, ValueError: as `set_vocabulary`.
+        """
+        names = resolve_vocabulary(vocabulary)
+        return _with_labels(self.model.predict_encoded(image, names, "labels"), 0.0, len(names))
 
     def check_size(self, image: np.ndarray) -> None:
         """Raise ValueError if the image is so narrow that resizing leaves nothing of its short side."""

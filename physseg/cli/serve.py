@@ -1,0 +1,77 @@
+"""Serve a page in the browser: drop a picture, type words, see them compete.
+
+    physseg serve                                          the models by name, at http://127.0.0.1:7860
+    physseg serve --model toy --model catseg-vitb16
+    physseg serve --config-file F --weights W
+
+Needs Gradio: pip install "physseg[web]". See docs/web.md.
+"""
+
+import argparse
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from physseg.cli.arguments import new_parser
+from physseg.inference.models import MODELS, find_model, load
+from physseg.inference.predictor import Predictor
+from physseg.inference.web.limits import Limits
+from physseg.inference.web.page import import_gradio, serve
+from physseg.inference.web.session import Models
+from physseg.memory import keep_freed_memory
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = new_parser(__doc__)
+    parser.add_argument(
+        "--model", action="append", metavar="NAME", dest="models", help="a model by name; may be repeated; default: all"
+    )
+    parser.add_argument("--config-file", metavar="F", help="a model of your own, by config")
+    parser.add_argument("--weights", metavar="W", help="its weights; default: MODEL.WEIGHTS")
+    parser.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1; default: a GPU if there is one")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen at; the default is this machine alone, 0.0.0.0 all"
+    )
+    parser.add_argument("--port", type=int, help="default: the first free one from 7860 on")
+    limits = Limits()
+    parser.add_argument("--max-upload", type=int, default=limits.upload, metavar="MB")
+    parser.add_argument("--max-words", type=int, default=limits.words, metavar="N", help="255 at most")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve until Ctrl-C."""
+    args = parser().parse_args(argv)
+    if not 1 <= args.max_words <= 255 or args.max_upload < 1:
+        raise ValueError("--max-words: expected 1 to 255; --max-upload: expected 1 or more")
+    import_gradio()
+    loaders = _loaders(args)
+    keep_freed_memory()
+    if args.host not in ("127.0.0.1", "localhost", "::1"):
+        print(f"Listening at {args.host}: everyone who reaches this machine can use the page. It has no password.")
+    serve(
+        Models(loaders),
+        Limits(upload=args.max_upload, words=args.max_words),
+        args.host,
+        args.port,
+        ready=lambda address: print(f"The page is at {address} ; Ctrl-C ends it.", flush=True),
+    )
+    return 0
+
+
+def _loaders(args: argparse.Namespace) -> dict[str, Callable[[], Predictor]]:
+    """What the command line names, each loaded when first used.
+
+    Raises:
+        ValueError: an unknown model, or weights without a config.
+    """
+    if args.weights and not args.config_file:
+        raise ValueError("--weights needs the --config-file that they belong to")
+    loaders: dict[str, Callable[[], Predictor]] = {}
+    opts = ("MODEL.DEVICE", args.device) if args.device else ()
+    if args.config_file:
+        loaders[args.weights or args.config_file] = partial(Predictor, args.config_file, args.weights, None, opts)
+    names = args.models or ([] if args.config_file else [model.name for model in MODELS])
+    for name in names:
+        loaders[find_model(name).name] = partial(load, name, device=args.device)
+    return loaders
