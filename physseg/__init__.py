@@ -1,6 +1,7 @@
 """physseg: open-vocabulary semantic segmentation with physical structure and patch alignment losses.
 
-Importing it registers the meta-architecture `PhysSeg`, its data sets, and the toy CLIP with their libraries.
+Importing it registers the meta-architectures `PhysSeg` and `ClipSegmenter`, the data sets, and the toy CLIP with their
+libraries.
 """
 
 from physseg import compat  # noqa: F401  isort: skip  (before anything that imports detectron2)
@@ -9,10 +10,12 @@ from physseg.data.registration import register_all
 from physseg.inference.dense_clip import DenseClip, dense_clip_features
 from physseg.inference.models import load
 from physseg.inference.predictor import Predictor
+from physseg.modeling.clip_segmenter import ClipSegmenter
 from physseg.modeling.meta_arch import PhysSeg
 
 __version__ = "0.1.0"
 __all__ = [
+    "ClipSegmenter",
     "DenseClip",
     "PhysSeg",
     "Predictor",

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from copy import deepcopy
 
 from detectron2.config import CfgNode, get_cfg
@@ -45,6 +45,7 @@ def load_config(
     if output_dir is not None:
         merge.pairs([("OUTPUT_DIR", os.fspath(output_dir))], "output_dir")
     raise_problems([*merge.problems, *relation_problems(cfg, merge.broken)])
+    _take_statistics(cfg, merge.sources)
     _warn_of_unread(cfg, merge.sources)
     return cfg
 
@@ -64,9 +65,19 @@ def add_physseg_config(cfg: CfgNode) -> None:
         node[leaf] = deepcopy(key.default)
 
 
+def _take_statistics(cfg: CfgNode, sources: Collection[str]) -> None:
+    """Mean and deviation that nothing sets are those of CLIP's weights; the table's defaults are OpenAI's."""
+    from physseg.modeling.clip.statistics import image_statistics
+
+    statistics = image_statistics(cfg.MODEL.CLIP.NAME, cfg.MODEL.CLIP.PRETRAINED)
+    for name, values in zip(("PIXEL_MEAN", "PIXEL_STD"), statistics, strict=True):
+        if f"MODEL.{name}" not in sources:
+            cfg.MODEL[name] = list(values)
+
+
 def _warn_of_unread(cfg: CfgNode, sources: dict[str, str]) -> None:
     """Say which keys were set that only other projects read. A model or backbone of one's own may read any."""
-    if cfg.MODEL.META_ARCHITECTURE != "PhysSeg":
+    if cfg.MODEL.META_ARCHITECTURE not in ("PhysSeg", "ClipSegmenter"):
         return
     prefixes = _BACKBONE if cfg.MODEL.GUIDANCE == "backbone" else ()
     defaults = get_cfg()

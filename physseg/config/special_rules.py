@@ -8,6 +8,13 @@ from physseg.config.rules import Rule, Words, did_you_mean
 
 # physseg.text.prompts holds the templates themselves.
 TEMPLATE_SETS = ("single", "imagenet_select", "imagenet")
+# physseg.modeling.clip.dense_features holds the functions.
+DENSE_METHODS = ("catseg", "maskclip", "clip", "sclip", "clearclip", "naclip", "sc_clip", "sfp", "proxyclip")
+# What may differ between data sets: none of it changes the model's weights.
+OVERRIDABLE = (
+    *("INPUT.MIN_SIZE_TEST", "INPUT.MAX_SIZE_TEST", "TEST.SLIDING_WINDOW", "TEST.WINDOW_SIZE", "TEST.WINDOW_STRIDE"),
+    *("TEST.BACKGROUND_THRESHOLD", "TEST.AREA_THRESHOLD", "MODEL.DENSE.SCALE", "MODEL.DENSE.PAMR_STEPS"),
+)
 
 
 class Device(Words):
@@ -45,6 +52,43 @@ class Template(Words):
 
     def __str__(self) -> str:
         return f"a sentence with one {{}}, or a set: {', '.join(TEMPLATE_SETS)}"
+
+
+class Override(Rule):
+    """[data set, key, value]: a value that holds on one data set."""
+
+    def fit(self, value: Any) -> Any:
+        if not self._known(value):
+            return value
+        return [value[0], value[1], _rule(value[1]).fit(value[2])]
+
+    def allows(self, value: Any) -> bool:
+        return self._known(value) and bool(value[0]) and _rule(value[1]).allows(_rule(value[1]).fit(value[2]))
+
+    def hint(self, value: Any) -> str:
+        if not isinstance(value, list | tuple) or len(value) != 3:
+            return "Write it as [[voc21, TEST.BACKGROUND_THRESHOLD, 0.1]]."
+        if value[1] in OVERRIDABLE:
+            return f"{value[1]} must be {_rule(value[1])}."
+        return did_you_mean(value[1], OVERRIDABLE)
+
+    def __str__(self) -> str:
+        return f"[data set, key, value], the key one of {', '.join(OVERRIDABLE)}"
+
+    @staticmethod
+    def _known(value: Any) -> bool:
+        return (
+            isinstance(value, list | tuple)
+            and len(value) == 3
+            and all(isinstance(word, str) for word in value[:2])
+            and value[1] in OVERRIDABLE
+        )
+
+
+def _rule(name: str) -> Rule:
+    from physseg.config.keys import KEYS  # the table is made of these rules
+
+    return KEYS[name].rule
 
 
 class ExpectedResult(Rule):

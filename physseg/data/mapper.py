@@ -146,18 +146,20 @@ class TestMapper:
     """Record -> dict of an image to predict.
 
     The result is the record with ``image`` uint8 (3, H, W) RGB, ``height`` and ``width`` of the file,
-    ``vocabulary`` and ``output`` = "labels".
+    ``vocabulary``, ``dataset`` (its registered name) and ``output`` = "labels".
     """
 
     __test__ = False  # not a test, whatever pytest thinks of the name
 
     @configurable
-    def __init__(self, resize: T.Augmentation, *, vocabulary: Sequence[str]):
+    def __init__(self, resize: T.Augmentation, *, vocabulary: Sequence[str], dataset: str = ""):
         """
         Args:
             resize: deterministic.
             vocabulary: prompts of the data set.
+            dataset: its registered name.
         """
+        self.dataset = dataset
         self.resize = resize
         self.vocabulary = list(vocabulary)
 
@@ -166,6 +168,7 @@ class TestMapper:
         return {
             "resize": ResizeShortestEdge([cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST),
             "vocabulary": dataset_vocabulary(MetadataCatalog.get(dataset_name)),
+            "dataset": dataset_name,
         }
 
     def __call__(self, record: dict) -> dict:
@@ -175,7 +178,7 @@ class TestMapper:
             BrokenFileError: the image cannot be read.
         """
         image = read_image(record["file_name"])
-        sample = dict(record, height=image.shape[0], width=image.shape[1])
+        sample = dict(record, height=image.shape[0], width=image.shape[1], dataset=self.dataset)
         resized = self.resize.get_transform(image).apply_image(image)
         sample["image"] = _to_tensor(resized).permute(2, 0, 1).contiguous()
         sample["vocabulary"] = self.vocabulary

@@ -29,6 +29,7 @@ from physseg.modeling.catseg.decoder import Decoder
 from physseg.modeling.chunks import chunked_sum, map_chunks
 from physseg.modeling.clip.encoder import ClipEncoder
 from physseg.modeling.encoded import EncodedBatch, EncodedImage
+from physseg.modeling.inputs import group_by_vocabulary, output_size
 from physseg.modeling.postprocess import whole_prediction, windows_prediction
 from physseg.modeling.sliding_window import WindowPlan, plan_windows, split_windows
 from physseg.modeling.structure_head import StructureHead
@@ -196,13 +197,8 @@ class PhysSeg(nn.Module):
     @torch.no_grad()
     def predict(self, batched_inputs: list[dict[str, Any]]) -> list[dict[str, Tensor]]:
         """Predictions; see `forward`. Images of one vocabulary go through the model together."""
-        groups: dict[tuple[str, ...], list[int]] = {}
-        for index, x in enumerate(batched_inputs):
-            names = x.get("vocabulary")
-            names = self.vocabulary if names is None else tuple(check_vocabulary(names))
-            groups.setdefault(names, []).append(index)
         results: list[dict[str, Tensor]] = [{} for _ in batched_inputs]
-        for names, indices in groups.items():
+        for names, indices in group_by_vocabulary(batched_inputs, self.vocabulary).items():
             text = self.text_features(names)
             step = 1 if self.window else self._images_at_once()
             for start in range(0, len(indices), step):
@@ -220,10 +216,10 @@ class PhysSeg(nn.Module):
         """
         if self.window:
             windows, plan = self._windows(x)
-            return EncodedImage(tuple(self._encode(part, part) for part in windows), plan, (1.0, 1.0), _output_size(x))
+            return EncodedImage(tuple(self._encode(part, part) for part in windows), plan, (1.0, 1.0), output_size(x))
         square, padded, contents = self._squares([x])
         encoded = self._encode(square, padded, contents)
-        return EncodedImage((encoded,), None, self._used(padded[0], contents[0]), _output_size(x))
+        return EncodedImage((encoded,), None, self._used(padded[0], contents[0]), output_size(x))
 
     @torch.no_grad()
     def predict_encoded(
@@ -352,7 +348,7 @@ class PhysSeg(nn.Module):
         results = []
         for index, x in enumerate(batched_inputs):
             used = self._used(padded[index], contents[index])
-            results.append(whole_prediction(logits.image(index), _output_size(x), used, x.get("output") == "labels"))
+            results.append(whole_prediction(logits.image(index), output_size(x), used, x.get("output") == "labels"))
         return results
 
     def _predict_windows(self, batched_inputs: list[dict[str, Any]], text: Tensor) -> list[dict[str, Tensor]]:
@@ -360,7 +356,7 @@ class PhysSeg(nn.Module):
         (x,) = batched_inputs
         windows, plan = self._windows(x)
         parts = [self._logits(part, part, text) for part in windows]
-        return [windows_prediction(parts, plan, _output_size(x), x.get("output") == "labels")]
+        return [windows_prediction(parts, plan, output_size(x), x.get("output") == "labels")]
 
     def _classes_at_once(self, images: int) -> int:
         return max(1, self._maps_at_once() // images)
@@ -394,7 +390,3 @@ class PhysSeg(nn.Module):
 
 def _content_sizes(batched_inputs: list[dict[str, Any]]) -> list[torch.Size]:
     return [x["image"].shape[-2:] for x in batched_inputs]
-
-
-def _output_size(x: Mapping[str, Any]) -> tuple[int, int]:
-    return int(x.get("height", x["image"].shape[-2])), int(x.get("width", x["image"].shape[-1]))

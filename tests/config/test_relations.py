@@ -29,6 +29,8 @@ BROKEN = [
     (["SOLVER.REFERENCE_WORLD_SIZE", 3], "SOLVER.IMS_PER_BATCH must be a multiple of SOLVER.REFERENCE_WORLD_SIZE"),
     (["SOLVER.BASE_LR_END", 1.0], "SOLVER.BASE_LR_END must be at most SOLVER.BASE_LR"),
     (["MODEL.DEVICE", "cpu", "SOLVER.AMP.ENABLED", True, "SOLVER.AMP.DTYPE", "fp16"], 'AMP.DTYPE must be "bf16"'),
+    (["MODEL.DENSE.METHOD", "naclip"], 'MODEL.DENSE.METHOD must be "catseg" or "maskclip" where'),
+    (["MODEL.TEXT.SYNONYMS", "max"], 'MODEL.TEXT.SYNONYMS must be "first" or "average" where'),
     (["TEST.WINDOW_STRIDE", 385], "TEST.WINDOW_STRIDE <= TEST.WINDOW_SIZE <= TEST.WINDOW_CANVAS"),
     (["TEST.WINDOW_CANVAS", 383], "TEST.WINDOW_STRIDE <= TEST.WINDOW_SIZE <= TEST.WINDOW_CANVAS"),
 ]  # fmt: skip

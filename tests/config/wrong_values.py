@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 
 from physseg.config.rules import Bool, Choice, Either, Float, Int, Known, List, Mapping, Only, Text
-from physseg.config.special_rules import Device, ExpectedResult, Template
+from physseg.config.special_rules import Device, ExpectedResult, Override, Template
 
 # No rule allows these, but for those that name one of their kind.
 ODD = (None, {"a": 1}, {}, b"bytes", {1, 2}, datetime.date(2020, 1, 1), 1j, object, math.nan, -math.inf)
@@ -59,6 +59,9 @@ def _of_kind(rule) -> list:
         return [3, True, [], {1: 2}]
     if isinstance(rule, ExpectedResult):
         return [[], ["a", "b", 1], ["a", "b", "c", 1], [1, 2, 3, 4], "abcd", 3]
+    if isinstance(rule, Override):
+        unknown = [["voc21", "SOLVER.BASE_LR", 1.0], ["voc21", "SCALE", 1], [1, "MODEL.DENSE.SCALE", 1]]
+        return [[], ["voc21", "MODEL.DENSE.SCALE"], ["", "MODEL.DENSE.SCALE", 1], *unknown, "abc", 3]
     raise TypeError(f"no wrong values are known for {type(rule).__name__}: add them")
 
 

@@ -5,22 +5,24 @@ import torch
 from physseg.config.key import Area, Key
 from physseg.config.names import backbones, clip_models, meta_architectures
 from physseg.config.rules import Bool, Choice, Float, Int, Known, List, Text
-from physseg.config.special_rules import Device, Template
+from physseg.config.special_rules import DENSE_METHODS, Device, Template
 
 _FINETUNE = Choice("attention", "attention_and_positions", "blocks", "full", "frozen")
 
 # fmt: off
 CLIP = Area("CLIP", "The model, and the encoder it is built on.", (
     Key("MODEL.META_ARCHITECTURE", "PhysSeg", Known("a registered meta-architecture", meta_architectures),
-        "The paper's model and its baseline are one class, the additions switched on or off."),
+        "The paper's model and its baseline are one class, the additions switched on or off; ClipSegmenter is "
+        "segmentation from CLIP alone."),
     Key("MODEL.DEVICE", "cuda" if torch.cuda.is_available() else "cpu", Device(),
         "A config made on a machine without a GPU runs there.", shown='"cuda" with a GPU, else "cpu"'),
     Key("MODEL.WEIGHTS", "", Text(empty=True),
         "A physseg checkpoint to start from or to predict with; it holds CLIP's weights too."),
     Key("MODEL.PIXEL_MEAN", [122.7709383, 116.7460125, 104.09373615], List(Float(0, 255), 3, 3),
-        "RGB mean of CLIP's training images, in 0-255 units (OpenAI CLIP)."),
+        "RGB mean of CLIP's training images, in 0-255 units. Where nothing sets it, that of MODEL.CLIP.NAME and "
+        "PRETRAINED."),
     Key("MODEL.PIXEL_STD", [68.5005327, 66.6321579, 70.3231630], List(Float(above=0, most=255), 3, 3),
-        "Their standard deviation."),
+        "Their standard deviation, likewise."),
     Key("MODEL.CLIP.NAME", "ViT-B-16-quickgelu", Known("a model that open_clip lists", clip_models),
         "open_clip model name. The -quickgelu names are OpenAI's activation."),
     Key("MODEL.CLIP.PRETRAINED", "openai", Text(empty=True),
@@ -41,18 +43,19 @@ CLIP = Area("CLIP", "The model, and the encoder it is built on.", (
         "False freezes the text encoder whatever FINETUNE says: text features are then computed once, not every step."),
     Key("MODEL.CLIP.RECOMPUTE", False, Bool(),
         "Recompute CLIP's image blocks in the backward pass: less memory, about a tenth more time."),
-    Key("MODEL.DENSE.METHOD", "catseg", Choice("catseg", "maskclip"),
+    Key("MODEL.DENSE.METHOD", "catseg", Choice(*DENSE_METHODS),
         'The last image block\'s dense path: "catseg" adds the CLS token\'s input to every token (CAT-Seg, CVPR 2024), '
-        '"maskclip" each token\'s own (CAT-Seg of 2023).'),
+        '"maskclip" each token\'s own (CAT-Seg of 2023). The others are of ClipSegmenter alone (docs/clip_alone.md).'),
 ))
 
 TEXT = Area("Text", "From class names to prompts.", (
     Key("MODEL.TEXT.TEMPLATES", ["A photo of a {} in the scene"], List(Template(), least=1),
         'Prompt templates: strings with one {}, or the sets "single" (the default), "imagenet_select" (8) and '
         '"imagenet" (80).'),
-    Key("MODEL.TEXT.SYNONYMS", "first", Choice("first", "average"),
+    Key("MODEL.TEXT.SYNONYMS", "first", Choice("first", "average", "max"),
         'A name such as "building, edifice": "first" prompts its first synonym (CAT-Seg), "average" all of them: '
-        "the mean of their features, template by template (CAT-Seg of 2023)."),
+        'the mean of their features, template by template (CAT-Seg of 2023); "max" (ClipSegmenter alone) scores each '
+        "and takes the best."),
     Key("MODEL.TEXT.VOCABULARY", "", Text(empty=True),
         "Vocabulary when an input carries none: a vocabulary's name, or a text file with one name per line; empty: "
         "the vocabulary of DATASETS.TRAIN."),

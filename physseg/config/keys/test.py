@@ -2,7 +2,7 @@
 
 from physseg.config.key import Area, Key
 from physseg.config.rules import Bool, Float, Int, List, Only, Text
-from physseg.config.special_rules import ExpectedResult
+from physseg.config.special_rules import ExpectedResult, Override
 
 _SIDE = Int(1, 65536)
 
@@ -39,6 +39,10 @@ EVALUATION = Area("Evaluation", "When, and what is counted.", (
         "segmentation head, and the same for names seen and unseen in training."),
     Key("TEST.SEEN_SIMILARITY", 0.95, Float(-1, 1),
         "A benchmark's class counts as seen by text similarity from this cosine to its nearest training class on."),
+    Key("TEST.BACKGROUND_THRESHOLD", 0.0, Float(0, 1),
+        "On a benchmark with a background class, pixels whose best probability is lower become background."),
+    Key("TEST.OVERRIDES", [], List(Override()),
+        "Values that hold on one data set alone, such as [voc21, TEST.BACKGROUND_THRESHOLD, 0.1]."),
     Key("TEST.BATCH_SIZE", 1, Int(1, 100_000), "Images per forward pass and process in evaluation."),
     Key("TEST.EXPECTED_RESULTS", [], List(ExpectedResult()), "What Detectron2 compares the last evaluation to."),
     Key("TEST.AUG.ENABLED", False, Only(False), "Detectron2's test-time augmentation: not built. See SLIDING_WINDOW."),

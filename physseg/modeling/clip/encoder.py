@@ -54,8 +54,8 @@ class ClipEncoder(nn.Module):
             every forward pass; "once" resizes it when CLIP's weights are read, to a parameter of the token grid.
 
     Attributes:
-        tower: reads the image tower: `PlainTower` or `PoolTower`. mean, std: RGB statistics of its images in 0-255
-        units, by name and tag.
+        tower: reads the image tower: a `PoolTower` where it ends in an attention pool (``pools``), else a `PlainTower`.
+        mean, std: RGB statistics of its images in 0-255 units, by name and tag.
 
     Raises:
         ValueError: an argument that does not fit the model, naming the configuration key.
@@ -85,14 +85,14 @@ class ClipEncoder(nn.Module):
             )
         stored_size = image_size if resize_positions == "once" else None
         self.model = create_clip(name, pretrained, load_weights, stored_size)
-        pools = not isinstance(self.model.visual, VisionTransformer)
-        self.tower = (PoolTower if pools else PlainTower)(self.model.visual, recompute)
-        if pools and dense_path != "maskclip":
+        self.pools = not isinstance(self.model.visual, VisionTransformer)
+        self.tower = (PoolTower if self.pools else PlainTower)(self.model.visual, recompute)
+        if self.pools and dense_path != "maskclip":
             raise ValueError(
                 f"MODEL.DENSE.METHOD: {name} ends in an attention pool, whose one dense path is 'maskclip'; "
                 f"got {dense_path!r}"
             )
-        if pools and resize_positions != "each_forward":
+        if self.pools and resize_positions != "each_forward":
             raise ValueError(f"MODEL.CLIP.RESIZE_POSITIONS: {name}, a tower of timm, has 'each_forward' alone")
         self.dense_path = dense_path
         self.name, self.mean, self.std = name, *image_statistics(name, pretrained)

@@ -3,6 +3,8 @@
 import open_clip
 from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 
+# As CAT-Seg writes them: 255 times open_clip's numbers have more digits.
+OPENAI = ((122.7709383, 116.7460125, 104.09373615), (68.5005327, 66.6321579, 70.3231630))
 Statistics = tuple[tuple[float, float, float], tuple[float, float, float]]
 
 
@@ -19,15 +21,13 @@ def image_statistics(name: str, pretrained: str) -> Statistics:
     tags = open_clip.list_pretrained_tags_by_model(name)
     known = {tag: _of_tag(name, tag) for tag in tags}
     if pretrained in known:
-        mean, std = known[pretrained]
-    elif len(set(known.values())) == 1:
-        mean, std = next(iter(known.values()))
-    else:
-        mean, std = OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
-    # As decimals: 255 times a float would not give the customary digits.
-    return tuple(tuple(round(255 * value, 7) for value in values) for values in (mean, std))
+        return known[pretrained]
+    return next(iter(known.values())) if len(set(known.values())) == 1 else OPENAI
 
 
 def _of_tag(name: str, tag: str) -> Statistics:
     cfg = open_clip.get_pretrained_cfg(name, tag)
-    return tuple(cfg.get("mean") or OPENAI_DATASET_MEAN), tuple(cfg.get("std") or OPENAI_DATASET_STD)
+    mean, std = tuple(cfg.get("mean") or OPENAI_DATASET_MEAN), tuple(cfg.get("std") or OPENAI_DATASET_STD)
+    if (mean, std) == (OPENAI_DATASET_MEAN, OPENAI_DATASET_STD):
+        return OPENAI
+    return tuple(tuple(round(255 * value, 7) for value in values) for values in (mean, std))

@@ -10,13 +10,15 @@ from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
+from physseg import load_config
 from physseg.modeling.clip.finetune import set_trainable
 from physseg.modeling.clip.pool_tower import PoolTower
 from physseg.modeling.clip.statistics import image_statistics
 from physseg.modeling.clip.weights import create_clip, split_attention
 from physseg.text.whole import encode_whole
 
-OPENAI = ((122.7709383, 116.7460125, 104.0937362), (68.5005327, 66.6321579, 70.323163))
+OPENAI = ((122.7709383, 116.7460125, 104.09373615), (68.5005327, 66.6321579, 70.323163))
+LARGE = ["MODEL.CLIP.IMAGE_SIZE", 336]
 HALF = ((127.5, 127.5, 127.5), (127.5, 127.5, 127.5))
 SIZES = {"patch_size": 4, "img_size": 16, "embed_dim": 32, "depth": 3, "num_heads": 2, "global_pool": "map"}
 
@@ -37,6 +39,14 @@ SIZES = {"patch_size": 4, "img_size": 16, "embed_dim": 32, "depth": 3, "num_head
 )
 def test_statistics_belong_to_the_weights(name, pretrained, expected):
     assert image_statistics(name, pretrained) == expected
+
+
+def test_a_config_takes_the_statistics_of_its_encoder():
+    assert tuple(load_config(None).MODEL.PIXEL_MEAN) == OPENAI[0]
+    half = load_config(None, ["MODEL.CLIP.NAME", "ViT-L-14", "MODEL.CLIP.PRETRAINED", "laion2b_s32b_b82k", *LARGE])
+    assert (half.MODEL.PIXEL_MEAN, half.MODEL.PIXEL_STD) == ([127.5] * 3, [127.5] * 3)
+    told = load_config(None, ["MODEL.CLIP.NAME", "PE-Core-B-16", "MODEL.PIXEL_MEAN", [1, 2, 3]])
+    assert (told.MODEL.PIXEL_MEAN, told.MODEL.PIXEL_STD) == ([1.0, 2.0, 3.0], [127.5] * 3)
 
 
 @pytest.mark.parametrize("tag", ["metaclip_fullcc", "dfn2b"])

@@ -1,0 +1,81 @@
+"""How training-free methods cut, score and refine an image, as data; and config -> the parts of `ClipSegmenter`."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+
+from physseg.data.overrides import config_of_dataset, overridden_datasets
+from physseg.modeling.build import configured_vocabulary
+from physseg.modeling.clip.dense_features import DenseFeatures
+from physseg.modeling.clip.encoder import ClipEncoder
+from physseg.modeling.clip.proxy_path import ProxyModel
+
+
+@dataclass(frozen=True)
+class DenseProtocol:
+    """Values that the literature states beside a number.
+
+    window, stride: of the windows, in pixels of the resized image; window 0: the whole image at once. scale: of the
+    softmax over words. area_threshold: see `word_prediction`. pamr_steps, pamr_dilations: of PAMR; 0 steps: none.
+    """
+
+    window: int = 0
+    stride: int = 0
+    scale: float = 40.0
+    area_threshold: float = 0.0
+    pamr_steps: int = 0
+    pamr_dilations: tuple[int, ...] = (8, 16)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> "DenseProtocol":
+        node = cfg.MODEL.DENSE
+        windows = cfg.TEST.SLIDING_WINDOW
+        return cls(
+            window=cfg.TEST.WINDOW_SIZE if windows else 0,
+            stride=cfg.TEST.WINDOW_STRIDE if windows else 0,
+            scale=node.SCALE,
+            area_threshold=cfg.TEST.AREA_THRESHOLD,
+            pamr_steps=node.PAMR_STEPS,
+            pamr_dilations=tuple(node.PAMR_DILATIONS),
+        )
+
+
+def segmenter_parts(cfg: CfgNode) -> dict[str, Any]:
+    """Arguments of `ClipSegmenter`: the only place where it reads the config.
+
+    Raises:
+        ValueError, FileNotFoundError, ConnectionError: a key that does not fit, named; see the parts.
+    """
+    node, joined = cfg.MODEL.DENSE, cfg.MODEL.TEXT.SYNONYMS == "max"
+    # A checkpoint of this very model holds CLIP's weights: nothing is read or downloaded twice.
+    load_weights = not cfg.MODEL.WEIGHTS
+    clip = ClipEncoder(
+        cfg.MODEL.CLIP.NAME,
+        cfg.MODEL.CLIP.PRETRAINED,
+        cfg.MODEL.CLIP.IMAGE_SIZE,
+        finetune="frozen",
+        templates=cfg.MODEL.TEXT.TEMPLATES,
+        synonym_policy="first" if joined else cfg.MODEL.TEXT.SYNONYMS,
+        load_weights=load_weights,
+        # Of the encoder's own square features, which are not asked for here.
+        dense_path="maskclip",
+    )
+    mean, std = cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD
+    proxy = None
+    if node.METHOD == "proxyclip":
+        statistics = (torch.tensor(values).view(3, 1, 1) for values in (mean, std))
+        proxy = ProxyModel(node.PROXY.NAME, node.PROXY.PRETRAINED, *statistics, load_weights)
+    return {
+        "clip": clip,
+        "features": DenseFeatures(clip, node.METHOD, node.POSITION_OFFSET, node.OUTLIERS, proxy),
+        "vocabulary": configured_vocabulary(cfg),
+        "pixel_mean": mean,
+        "pixel_std": std,
+        "join_synonyms": joined,
+        "protocol": DenseProtocol.from_config(cfg),
+        "protocols": {
+            name: DenseProtocol.from_config(config_of_dataset(cfg, name)) for name in overridden_datasets(cfg)
+        },
+    }
