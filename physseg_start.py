@@ -1,11 +1,14 @@
-"""The first lines of every program: import physseg, and say in one line what stopped the import.
+"""The first lines of every program and of the command `physseg`: import it, and say in one line what stopped that.
 
 The import takes seconds, in which Ctrl-C may come, and may find a library missing. To catch that takes a module outside
 the package, since importing anything of a package imports the package first. All else is physseg.cli.boundary's part.
 """
 
+import importlib.util
+import runpy
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 
 def start(program: str, first_words: Sequence[str] = ()) -> int:
@@ -31,3 +34,39 @@ def start(program: str, first_words: Sequence[str] = ()) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return run_program(program, [*first_words, *sys.argv[1:]])
+
+
+def command() -> int:
+    """Run ``physseg PROGRAM ...`` and return its exit status.
+
+    A program's name may be written with dashes, and shortened as long as it is the only one to begin so.
+    """
+    programs = _programs()
+    word = sys.argv[1] if len(sys.argv) > 1 else ""
+    wanted = word.replace("-", "_")
+    found = [name for name in programs if name == wanted] or [name for name in programs if name.startswith(wanted)]
+    if len(found) == 1 and word:
+        del sys.argv[1]
+        # argparse takes the name of the program from here.
+        sys.argv[0] = f"physseg {found[0].replace('_', '-')}"
+        return start(found[0])
+    asked = word in ("", "help", "-h", "--help")
+    print(_overview(programs), file=sys.stdout if asked else sys.stderr)
+    if asked:
+        return 0
+    which = f"may be {' or '.join(found)}" if found else "is no program of physseg"
+    print(f"error: {word!r} {which}", file=sys.stderr)
+    return 2
+
+
+def _programs() -> dict[str, str]:
+    """Name and purpose of each, read without the seconds that importing physseg takes."""
+    package = Path(importlib.util.find_spec("physseg").origin).parent
+    return runpy.run_path(str(package / "cli" / "__init__.py"))["PROGRAMS"]
+
+
+def _overview(programs: dict[str, str]) -> str:
+    width = max(map(len, programs))
+    lines = [f"  {name.replace('_', '-'):{width}}  {purpose}" for name, purpose in programs.items()]
+    first = ("usage: physseg PROGRAM ...", "", "Open-vocabulary semantic segmentation.", "")
+    return "\n".join((*first, *lines, "", "physseg PROGRAM --help says more."))

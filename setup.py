@@ -70,6 +70,7 @@ setup(
     python_requires=">=3.10",
     packages=[*find_packages(include=["physseg", "physseg.*"]), "physseg.configs"],
     py_modules=["physseg_start"],
+    entry_points={"console_scripts": ["physseg = physseg_start:command"]},
     package_dir={"physseg.configs": "configs"},
     package_data={
         "physseg.configs": ["**/*.yaml"],

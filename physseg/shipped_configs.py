@@ -36,4 +36,6 @@ def where_configs_are(name: str | os.PathLike, folder: str = "") -> str:
     names = shipped_config_names(folder)
     near = difflib.get_close_matches(Path(name).stem, names, n=3, cutoff=0.6)
     place = Path("configs", folder).as_posix()
-    return f"Shipped configs are in {place}/, and known by name from any folder: {', '.join(near or names)}."
+    return (
+        f"Shipped {folder or 'configs'} are in {place}/, and known by name from any folder: {', '.join(near or names)}."
+    )

@@ -24,6 +24,13 @@ def add_traceback(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     return parser
 
 
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """The options that `physseg.inference.choice.choose_model` takes."""
+    parser.add_argument("--model", metavar="NAME", help="by name, as physseg models lists them; default: catseg-vitb16")
+    parser.add_argument("--config-file", metavar="F", help="a config of your own, or a shipped one by name")
+    parser.add_argument("--weights", metavar="W", help="checkpoint of training, or a published one of CAT-Seg")
+
+
 def split_at_first_key(words: Sequence[str] | None, opts: Sequence[str]) -> tuple[list[str], list[str]]:
     """Part "--benchmarks a847 TEST.SLIDING_WINDOW True": a list of words takes all that follow; keys have dots."""
     words = list(words or ())

@@ -32,7 +32,7 @@ from physseg.evaluation.tables import Row, render, write_tables
 from physseg.io import write_text_atomic
 from physseg.toy_world.make import make_toy_world
 
-CONFIG = Path(__file__).resolve().parents[2] / "configs" / "toy.yaml"
+CONFIG = "toy"
 TRAINING_SET, WATCHED = "toy_coco_stuff", "toy_ade20k_150_val_sem_seg"
 PICTURES = 4
 

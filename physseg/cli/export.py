@@ -1,7 +1,7 @@
 """Export a model to ONNX with the vocabulary as an input, and the features of a vocabulary beside it.
 
-    python tools/export_onnx.py --config-file configs/catseg_vitb16.yaml --weights model.pth \\
-        --vocabulary "cat, dog, grass" --output model.onnx
+    physseg export --model catseg-vitb16 --vocabulary "cat, dog, grass" --output model.onnx
+    physseg export --weights output/model_final.pth --vocabulary-file words.txt --output model.onnx
 
 Writes model.onnx and model.npz with "names" and "text", the second input. Needs the extra "onnx" and torch 2.6 or
 newer. Config overrides come last, as --opts KEY VALUE. See docs/predict.md.
@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from physseg.cli.arguments import new_parser
+from physseg.cli.arguments import add_model, new_parser
+from physseg.inference.choice import choose_model
 from physseg.inference.export import export_onnx
 from physseg.inference.predictor import Predictor, split_words
 from physseg.io import atomic_write
@@ -23,10 +24,9 @@ from physseg.io import atomic_write
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = new_parser(__doc__)
-    parser.add_argument("--config-file", required=True, metavar="F")
-    parser.add_argument("--weights", metavar="W", help="physseg checkpoint; default: MODEL.WEIGHTS")
+    add_model(parser)
     words = parser.add_mutually_exclusive_group()
-    words.add_argument("--vocabulary", metavar="WORDS", help="as in tools/predict.py")
+    words.add_argument("--vocabulary", metavar="WORDS", help="as in physseg predict")
     words.add_argument("--vocabulary-file", metavar="FILE", help="one name per line, synonyms after a comma")
     parser.add_argument("--output", required=True, type=Path, metavar="FILE.onnx")
     parser.add_argument(
@@ -39,7 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Export as the command line says."""
     args = parser().parse_args(argv)
     vocabulary = args.vocabulary_file or (split_words(args.vocabulary) if args.vocabulary else None)
-    predictor = Predictor(args.config_file, args.weights, vocabulary, [*args.opts, "MODEL.DEVICE", "cpu"])
+    model = choose_model(args.model, args.config_file, args.weights, args.opts)
+    predictor = Predictor(model.config_file, model.weights, vocabulary, [*args.opts, "MODEL.DEVICE", "cpu"])
     export_onnx(predictor.model, args.output)
     with torch.no_grad():
         text = predictor.model.text_features(predictor.vocabulary)

@@ -1,12 +1,9 @@
 """Segment images, folders of images and videos with your own words.
 
-    python tools/predict.py photo.jpg --config-file configs/catseg_vitb16.yaml --weights model.pth \\
-        --vocabulary "cat, dog, grass" --output predictions
-    python tools/predict.py photos/ clip.mp4 --config-file F --weights W --vocabulary-file words.txt --output DIR
-    python tools/predict.py photos/ --config-file F --weights W --vocabulary "cat; sofa, couch" --threshold 0.3 \\
-        --output DIR
-
-    python tools/predict.py map.tif --tile --config-file F --weights W --vocabulary "roof, road" --output DIR
+    physseg predict photo.jpg --vocabulary "cat, dog, grass"
+    physseg predict photos/ clip.mp4 --model catseg-vitl14 --vocabulary-file words.txt --output DIR
+    physseg predict photos/ --weights output/model_final.pth --vocabulary "cat; sofa, couch" --threshold 0.3
+    physseg predict map.tif --tile --vocabulary "roof, road"
 
 Writes for each image an overlay with a legend, a PNG of class indices, and a JSON with names and shares of pixels.
 Config overrides come last, as KEY VALUE. See docs/predict.md.
@@ -19,10 +16,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from physseg.cli.arguments import new_parser
+from physseg.cli.arguments import add_model, new_parser
 from physseg.cli.predict_tiles import add_tile_options, segment_by_tiles, tile_options
-from physseg.config import load_config
 from physseg.data.images import BrokenFileError
+from physseg.inference.choice import choose_model
 from physseg.inference.files import VIDEO_EXTENSIONS, Job, OutputOptions, find_files, predict_files
 from physseg.inference.formats import DEFAULT_FORMATS, FORMATS, OVERLAY, check_formats
 from physseg.inference.predictor import Predictor, split_words
@@ -49,8 +46,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = new_parser(__doc__)
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help="image, video, or folder (with its subfolders)")
-    parser.add_argument("--config-file", required=True, metavar="F")
-    parser.add_argument("--weights", metavar="W", help="physseg checkpoint; default: MODEL.WEIGHTS")
+    add_model(parser)
     words = parser.add_mutually_exclusive_group()
     words.add_argument(
         "--vocabulary",
@@ -58,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
         help='"cat, dog, grass"; with semicolons, commas part synonyms: "cat; sofa, couch"; or a benchmark: "a150"',
     )
     words.add_argument("--vocabulary-file", metavar="FILE", help="one name per line, synonyms after a comma")
-    parser.add_argument("--output", required=True, type=Path, metavar="DIR")
+    parser.add_argument("--output", default="predictions", type=Path, metavar="DIR", help="default: predictions")
     parser.add_argument(
         "--threshold", type=float, default=0.0, help="pixels whose best probability is lower are --other"
     )
@@ -93,23 +89,19 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> tuple[list[str], int]:
     """Predict everything; returns what was wrong with which file, and how many went well."""
-    weights = args.weights or load_config(args.config_file, args.opts).MODEL.WEIGHTS
-    if not weights:
-        raise ValueError("no weights: give a checkpoint by --weights, or MODEL.WEIGHTS in the config")
+    model = choose_model(args.model, args.config_file, args.weights, args.opts)
     jobs = find_files(args.inputs, args.output)
     if not jobs:
         raise FileNotFoundError(f"no images or videos in {', '.join(args.inputs)}")
     vocabulary = args.vocabulary_file or (split_words(args.vocabulary) if args.vocabulary else None)
-    predictor = Predictor(args.config_file, weights, vocabulary, args.opts)
+    predictor = Predictor(model.config_file, model.weights, vocabulary, args.opts)
     if predictor.model.device.type == "cpu":
         keep_freed_memory()
     formats = tuple(dict.fromkeys(args.formats or DEFAULT_FORMATS))
     check_formats(formats)
     if args.tile is not None:
         check_tile_formats(formats)
-    options = OutputOptions(
-        args.threshold, args.other, args.alpha, args.picture, formats, f"{args.config_file}, {weights}"
-    )
+    options = OutputOptions(args.threshold, args.other, args.alpha, args.picture, formats, model.title)
     options.names(predictor.vocabulary)
 
     videos = [job for job in jobs if job.source.suffix.lower() in VIDEO_EXTENSIONS]

@@ -109,11 +109,10 @@ def _fetch(name: str, source: HubFile, read: Callable, folder: Path, advice: str
 
 def _download(source: HubFile, place: Path, advice: str) -> tuple[Path, str]:
     """Fetch a file to a part whose name tells its content; returns the complete part and the commit it is of."""
-    unreachable = _unreachable(source, place, advice)
     try:
         found = huggingface_hub.get_hf_file_metadata(source.url, token=False)
     except Exception as error:  # the kinds differ between releases of huggingface_hub and its HTTP library
-        raise ConnectionError(f"{unreachable}\n({_short(error)})") from error
+        raise _unreachable(error, source, place, advice) from error
     etag, size = found.etag or "unknown", found.size
     part = place.with_name(f"part-{etag[:16]}-{place.name}")
     for old in place.parent.glob(f"part-*-{place.name}"):  # of a file that the hub no longer has, or too long
@@ -131,7 +130,7 @@ def _download(source: HubFile, place: Path, advice: str) -> tuple[Path, str]:
     except Exception as error:
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise
-        raise ConnectionError(f"{unreachable}\n({_short(error)}; the same command goes on from here)") from error
+        raise _unreachable(error, source, place, f"{advice} The same command goes on from here.") from error
     # Of large files the hub's etag is the content's SHA-256.
     if len(etag) == _SHA256_DIGITS and (got := file_sha256(part)) != etag:
         part.unlink()
@@ -186,11 +185,11 @@ def _require_room(folder: Path, size: int, have: int) -> None:
         )
 
 
-def _unreachable(source: HubFile, target: Path, advice: str) -> str:
-    return (
-        f"Cannot fetch {source.url}. Without a network, fetch that file elsewhere and put it here as it is:\n"
-        f"    {target}\n{advice}"
-    ).strip()
+def _unreachable(error: Exception, source: HubFile, place: Path, advice: str) -> ConnectionError:
+    return ConnectionError(
+        f"Cannot fetch {source.url} ({_short(error)})\n"
+        f"Without a network, fetch that file elsewhere and put it, as it is, at\n    {place}\n{advice}".rstrip()
+    )
 
 
 def _short(error: Exception) -> str:

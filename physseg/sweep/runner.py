@@ -18,7 +18,7 @@ from physseg.sweep.spec import Run, Sweep
 
 logger = logging.getLogger(__name__)
 
-TRAIN_COMMAND = (sys.executable, str(Path(__file__).resolve().parents[2] / "tools" / "train_net.py"))
+TRAIN_COMMAND = (sys.executable, "-m", "physseg", "train")
 # Time a training has to write its checkpoint after a request to stop.
 _GRACE_SECONDS = 600
 

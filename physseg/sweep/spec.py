@@ -10,6 +10,7 @@ from physseg.config import load_config
 from physseg.config.rules import Int, List, Rule, Text, did_you_mean, shown
 from physseg.config.yaml_files import read_config_chain
 from physseg.engine.hooks import check_best_metric
+from physseg.shipped_configs import shipped_config, where_configs_are
 from physseg.sweep.rows import Row, read_rows
 
 # What a sweep file may say. None: checked where it is read.
@@ -87,7 +88,8 @@ def load_sweep(path: str | os.PathLike, output: str | os.PathLike | None = None)
     """Read a sweep file; every run's overrides are checked against the config before anything runs.
 
     Args:
-        path: YAML with the keys of docs/sweeps.md; with ``_BASE_`` it takes over the keys of another sweep file.
+        path: YAML with the keys of docs/sweeps.md, or the name of a shipped sweep; with ``_BASE_`` it takes over the
+            keys of another sweep file.
         output: folder of the runs; wins over the file's ``output``, whose default is output/sweeps/<file name>.
 
     Raises:
@@ -97,7 +99,10 @@ def load_sweep(path: str | os.PathLike, output: str | os.PathLike | None = None)
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"Sweep file not found: {path}. Shipped sweeps are in configs/sweeps/.")
+        shipped = shipped_config(path, "sweeps")
+        if shipped is None:
+            raise FileNotFoundError(f"Sweep file not found: {path}. {where_configs_are(path, 'sweeps')}")
+        path = shipped
     content: dict[str, Any] = {}
     for source, part in read_config_chain(path):
         _check_keys(part, source)
