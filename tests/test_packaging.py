@@ -62,7 +62,7 @@ def imported_modules(*folders):
 
 
 def test_requirements_are_what_the_package_imports(package):
-    imported = imported_modules("physseg") - sys.stdlib_module_names - {"physseg", "detectron2"}
+    imported = imported_modules("physseg") - sys.stdlib_module_names - {"physseg", "physseg_start", "detectron2"}
     imported = {canonicalize_name(RELEASES.get(module, module)) for module in imported}
     required = {canonicalize_name(Requirement(line).name) for line in package["install_requires"]}
     optional = {
