@@ -59,23 +59,28 @@ class NamedModel:
 
 
 _ADVICE = "A checkpoint of your own goes by --weights; --model toy comes with physseg and needs no network."
-_CATSEG = {"design": "CAT-Seg, CVPR 2024", "code": "LICENSE of KU-CVLAB/CAT-Seg", "weights": "not stated"}
+_CATSEG_CODE = "LICENSE of KU-CVLAB/CAT-Seg"
+
+
+def _catseg(name: str, file: str, *miou: float) -> NamedModel:
+    """CAT-Seg's CVPR 2024 design; its config has the model's name."""
+    source = HubFile("hamacojr/CAT-Seg-weights", file, "space")
+    return NamedModel(name, name.replace("-", "_"), source, "CAT-Seg, CVPR 2024", _CATSEG_CODE, "not stated", miou)
+
+
+def _catseg_2023(name: str, file: str, *miou: float) -> NamedModel:
+    """CAT-Seg's first design, the paper's baseline; slower and with a backbone beside CLIP."""
+    source = HubFile("hamacojr/CAT-Seg", file)
+    return NamedModel(name, name.replace("-", "_"), source, "CAT-Seg, 2023", _CATSEG_CODE, "not stated", miou)
+
 
 MODELS: tuple[NamedModel, ...] = (
-    NamedModel(
-        name="catseg-vitb16",
-        config="catseg_vitb16",
-        source=HubFile("hamacojr/CAT-Seg-weights", "model_base.pth", "space"),
-        miou=(12.0, 19.0, 31.8, 57.5, 94.6, 77.3),
-        **_CATSEG,
-    ),
-    NamedModel(
-        name="catseg-vitl14",
-        config="catseg_vitl14",
-        source=HubFile("hamacojr/CAT-Seg-weights", "model_large.pth", "space"),
-        miou=(16.0, 23.8, 37.9, 63.3, 97.0, 82.5),
-        **_CATSEG,
-    ),
+    _catseg("catseg-vitb16", "model_base.pth", 12.0, 19.0, 31.8, 57.5, 94.6, 77.3),
+    _catseg("catseg-vitl14", "model_large.pth", 16.0, 23.8, 37.9, 63.3, 97.0, 82.5),
+    _catseg_2023("catseg-2023-vitb16-r101", "model_final_base.pth", 8.9, 16.6, 27.2, 57.5, 93.7, 78.3),
+    _catseg_2023("catseg-2023-vitl14-swinb", "model_final_large.pth", 11.4, 20.4, 31.5, 62.0, 96.6, 81.8),
+    _catseg_2023("catseg-2023-vith14-swinb", "model_final_huge.pth", 13.1, 20.1, 34.4, 61.2, 96.7, 80.2),
+    _catseg_2023("catseg-2023-vitg14-swinb", "model_final_giant.pth", 14.1, 21.4, 36.2, 61.5, 97.1, 81.4),
     NamedModel(
         name="toy",
         config="catseg_toy",  # what the losses add is for training alone
