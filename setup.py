@@ -74,8 +74,10 @@ setup(
     package_dir={"physseg.configs": "configs"},
     package_data={
         "physseg.configs": ["**/*.yaml"],
-        "physseg.inference.web": ["viewer.*"],
-        "physseg": ["**/*.tsv", "**/*.json", "**/*.jsonl", "**/*.txt", "**/*.npz", "**/*.safetensors"],
+        "physseg": [
+            *("**/*.tsv", "**/*.json", "**/*.jsonl", "**/*.txt", "**/*.npz", "**/*.safetensors"),
+            *("**/*.html", "**/*.css", "**/*.js"),
+        ],
     },
     install_requires=REQUIRES,
     extras_require=EXTRAS,

@@ -68,8 +68,8 @@ def test_requirements_are_what_the_package_imports(package):
     optional = {
         canonicalize_name(Requirement(line).name) for lines in package["extras_require"].values() for line in lines
     }
-    # Asked for by Detectron2 and fvcore in turn, and imported through them.
-    assert imported - required - optional <= {"iopath", "yacs"}
+    # Asked for by Detectron2, fvcore and Gradio in turn, and imported through them.
+    assert imported - required - optional <= {"iopath", "yacs", "starlette"}
     # torchvision is imported by open_clip and Detectron2; it is named for its range, that of torch.
     assert required - {"torchvision"} <= imported
 
