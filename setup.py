@@ -28,6 +28,8 @@ REQUIRES = [
 EXTRAS = {
     # SuperPoint keypoints as pseudo ground truth.
     "superpoint": ["transformers>=4.38"],
+    # Canny and Sobel in batches on the model's device, as pseudo ground truth.
+    "kornia": ["kornia>=0.9"],
     "onnx": ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.1"],
     # Curves on a tracking server.
     "wandb": ["wandb>=0.16"],

@@ -22,8 +22,9 @@ from tqdm import tqdm
 from physseg.cli.arguments import new_parser
 from physseg.config import load_config
 from physseg.data.specs import datasets_root
-from physseg.structure import SOURCES, structure_options
+from physseg.structure import structure_options
 from physseg.structure.make_maps import make_maps, plan
+from physseg.structure.options import FILE_SOURCES
 
 
 def parser() -> argparse.ArgumentParser:
@@ -31,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     parser = new_parser(__doc__)
     parser.add_argument("--config-file", default="configs/physseg_vitb16.yaml", help="settings of the sources")
     parser.add_argument("--dataset", nargs="+", help="registered data sets; default: DATASETS.TRAIN")
-    parser.add_argument("--sources", nargs="+", choices=SOURCES, help="default: MODEL.STRUCTURE.SOURCES")
+    parser.add_argument("--sources", nargs="+", choices=FILE_SOURCES, help="default: MODEL.STRUCTURE.SOURCES")
     parser.add_argument("--output", required=True, help="folder of the maps, later MODEL.STRUCTURE.MAPS_ROOT")
     parser.add_argument("--workers", type=int, default=0, help="processes; default: one per core, on a GPU at most 4")
     parser.add_argument("--device", default="cpu", help="where SuperPoint runs")
@@ -46,7 +47,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     cfg = load_config(args.config_file, args.opts)
     options = structure_options(cfg)
-    options = dataclasses.replace(options, sources=tuple(args.sources or options.sources), maps_sources=())
+    sources = tuple(args.sources or options.sources)
+    if not set(sources) <= set(FILE_SOURCES):
+        raise ValueError(f"maps are made ahead for {list(FILE_SOURCES)}; got {list(sources)}: name some by --sources")
+    options = dataclasses.replace(options, sources=sources, maps_sources=())
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     workers = args.workers or (cores if args.device == "cpu" else min(4, cores))
 

@@ -15,6 +15,8 @@ from physseg.modeling.catseg.guidance import build_guidance
 from physseg.modeling.clip.encoder import ClipEncoder
 from physseg.modeling.structure_head import StructureHead
 from physseg.structure import structure_options
+from physseg.structure.device_source import DeviceSource
+from physseg.structure.kornia_sources import KorniaCannySource, SobelSource
 from physseg.structure.superpoint import SuperPointSource
 
 
@@ -82,18 +84,25 @@ def parts_from_config(cfg: CfgNode) -> dict[str, Any]:
         "ignored_pixels": cfg.MODEL.LOSS.IGNORED_PIXELS,
         "structure_head": StructureHead(cfg, feature_channels) if structure.ENABLED else None,
         "structure_weight": structure.WEIGHT,
-        **_superpoint(cfg),
+        "device_sources": _device_sources(cfg),
+        "soft_structure": structure.ENABLED and structure_options(cfg).soft,
         "patch_alignment": PatchAlignmentLoss(cfg, clip.embed_dim, clip.embed_dim) if alignment.ENABLED else None,
         "alignment_weight": alignment.WEIGHT,
         "compiled": cfg.ENGINE.COMPILE,
     }
 
 
-def _superpoint(cfg: CfgNode) -> dict[str, Any]:
-    options = structure_options(cfg) if cfg.MODEL.STRUCTURE.ENABLED else None
-    if options is None or options.superpoint_channel is None:
+def _device_sources(cfg: CfgNode) -> dict[int, DeviceSource]:
+    """Channel of the pseudo ground truth -> what makes it on the model's device."""
+    if not cfg.MODEL.STRUCTURE.ENABLED:
         return {}
-    return {"superpoint": SuperPointSource(options.superpoint), "superpoint_channel": options.superpoint_channel}
+    options = structure_options(cfg)
+    make = {
+        "superpoint": lambda: SuperPointSource(options.superpoint),
+        "kornia_canny": lambda: KorniaCannySource(options.canny),
+        "sobel": lambda: SobelSource(options.sobel),
+    }
+    return {channel: make[source]() for channel, source in options.model_channels.items()}
 
 
 def configured_vocabulary(cfg: CfgNode) -> list[str]:

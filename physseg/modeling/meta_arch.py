@@ -33,7 +33,7 @@ from physseg.modeling.inputs import group_by_vocabulary, output_size
 from physseg.modeling.postprocess import whole_prediction, windows_prediction
 from physseg.modeling.sliding_window import WindowPlan, plan_windows, split_windows
 from physseg.modeling.structure_head import StructureHead
-from physseg.structure.superpoint import SuperPointSource
+from physseg.structure.device_source import DeviceSource
 from physseg.text.cache import TextCache
 
 
@@ -54,8 +54,8 @@ class PhysSeg(nn.Module):
         crop_padding: remove the padded border before a prediction is resized.
         ignore_value, ignored_pixels: see `segmentation_loss_sum`.
         structure_head, patch_alignment: None where switched off.
-        superpoint: makes the "superpoint" channel of the pseudo ground truth, number `superpoint_channel`, on the
-            model's device; None where that source is not asked for or read from files.
+        device_sources: channel of the pseudo ground truth -> what makes it on the model's device.
+        soft_structure: whether a pseudo ground truth has values between 0 and 1.
         structure_weight, alignment_weight: lambda_p and lambda_sac of eq. 4.
         compiled: call `compile`.
     """
@@ -81,8 +81,8 @@ class PhysSeg(nn.Module):
         ignored_pixels: str = "zero_target",
         structure_head: StructureHead | None = None,
         structure_weight: float = 1.0,
-        superpoint: SuperPointSource | None = None,
-        superpoint_channel: int | None = None,
+        device_sources: Mapping[int, DeviceSource] | None = None,
+        soft_structure: bool = False,
         patch_alignment: PatchAlignmentLoss | None = None,
         alignment_weight: float = 1.0,
         compiled: bool = False,
@@ -97,7 +97,8 @@ class PhysSeg(nn.Module):
         self.structure_head = structure_head
         self.structure_loss = StructureLoss()
         self.structure_weight = structure_weight
-        self.superpoint, self.superpoint_channel = superpoint, superpoint_channel
+        self.device_sources = dict(device_sources or {})
+        self.soft_structure = soft_structure
         self.patch_alignment = patch_alignment
         self.alignment_weight = alignment_weight
         self.vocabulary = tuple(check_vocabulary(vocabulary))
@@ -244,11 +245,15 @@ class PhysSeg(nn.Module):
         return self.text_cache.get(self.clip, tuple(vocabulary))
 
     def structure_targets(self, batched_inputs: list[dict[str, Any]]) -> Tensor:
-        """Pseudo ground truths (B, S, h, w) uint8 of training inputs, padded as the images are, SuperPoint's made."""
+        """Pseudo ground truths (B, S, h, w) of training inputs, padded as the images are, those of this device made.
+
+        uint8 of 0 and 1; float32 in 0-1 where a source is soft.
+        """
         images = [x["image"] for x in batched_inputs]
         target = self._training_maps(batched_inputs, "structure", pad_to_common_size(images), 0)
-        if self.superpoint is not None:
-            self.superpoint.fill(target, [image.to(self.device) for image in images], self.superpoint_channel)
+        target = target.float() if self.soft_structure else target
+        for channel, source in self.device_sources.items():
+            source.fill(target, [image.to(self.device) for image in images], channel)
         return target
 
     @torch.no_grad()

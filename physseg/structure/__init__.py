@@ -31,7 +31,7 @@ def make_structure_maps(
 
     Returns:
         uint8 (S, H, W) of 0 and 1, one channel per source in the order of ``options.sources``. The channel of
-        "superpoint", if not in ``ready``, is left at 0 for the model to fill on its device (`superpoint.py`).
+        a source that is made on the model's device, if not in ``ready``, is left at 0 (`device_source.py`).
 
     Raises:
         ValueError: the image is not uint8 RGB, or a map or the label map is missing or of another size.

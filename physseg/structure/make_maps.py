@@ -121,7 +121,7 @@ def _make(job: MapJob) -> str | None:
         maps = make_structure_maps(image, labels, options, job.ignore_label)
     except (OSError, ValueError) as error:
         return f"{job.image}: {error}"
-    if (channel := options.superpoint_channel) is not None:
+    for channel in options.model_channels:
         (found,) = superpoint([torch.from_numpy(image).permute(2, 0, 1).to(device)])
         maps[channel] = found.cpu().numpy()
     for path, structure in zip(job.targets.values(), maps, strict=True):

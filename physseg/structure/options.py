@@ -4,7 +4,12 @@ from dataclasses import dataclass, field
 
 from detectron2.config import CfgNode
 
-SOURCES = ("canny", "sift", "superpoint", "edge_gt")
+# Made in the data workers, or ahead of training; of these, SuperPoint by the model where it is not made ahead.
+FILE_SOURCES = ("canny", "sift", "superpoint", "edge_gt")
+SOURCES = (*FILE_SOURCES, "kornia_canny", "sobel")
+# Not 0 or 1, but anything between.
+SOFT_SOURCES = ("sobel",)
+_MODEL_SOURCES = ("superpoint", "kornia_canny", "sobel")
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,16 @@ class SuperPointOptions:
 
 
 @dataclass(frozen=True)
+class SobelOptions:
+    """``sigma``: Gaussian blur before the gradient, in pixels (0: none); ``saturation``: gradient, in the units of
+    Canny's thresholds, from which on there is all of an edge.
+    """
+
+    sigma: float = 1.0
+    saturation: float = 150.0
+
+
+@dataclass(frozen=True)
 class EdgeGtOptions:
     """``half_width``: pixels marked on each side of a boundary."""
 
@@ -63,6 +78,7 @@ class StructureOptions:
     sift: SiftOptions = field(default_factory=SiftOptions)
     superpoint: SuperPointOptions = field(default_factory=SuperPointOptions)
     edge_gt: EdgeGtOptions = field(default_factory=EdgeGtOptions)
+    sobel: SobelOptions = field(default_factory=SobelOptions)
 
     def __post_init__(self) -> None:
         key = "MODEL.STRUCTURE"
@@ -74,6 +90,8 @@ class StructureOptions:
             raise ValueError(
                 f"{key}.MAPS_SOURCES must be among {key}.SOURCES {list(self.sources)}; got {list(self.maps_sources)}"
             )
+        if not set(self.maps_sources) <= set(FILE_SOURCES):
+            raise ValueError(f"{key}.MAPS_SOURCES must be of {list(FILE_SOURCES)}; got {list(self.maps_sources)}")
         if self.maps_sources and not self.maps_root:
             raise ValueError(
                 f"{key}.MAPS_SOURCES is {list(self.maps_sources)} but {key}.MAPS_ROOT is empty: "
@@ -86,6 +104,8 @@ class StructureOptions:
             raise ValueError(f"{key}.CANNY.MEDIAN_SPREAD must be in [0, 1); got {self.canny.median_spread}")
         if self.canny.sigma < 0:
             raise ValueError(f"{key}.CANNY.SIGMA must be >= 0; got {self.canny.sigma}")
+        if self.sobel.sigma < 0 or self.sobel.saturation <= 0:
+            raise ValueError(f"{key}.SOBEL.SIGMA must be >= 0 and {key}.SOBEL.SATURATION > 0; got {self.sobel}")
         for name, radius in (("SIFT.RADIUS", self.sift.radius), ("SUPERPOINT.RADIUS", self.superpoint.radius)):
             if radius < 0:
                 raise ValueError(f"{key}.{name} must be >= 0; got {radius}")
@@ -93,11 +113,15 @@ class StructureOptions:
             raise ValueError(f"{key}.EDGE_GT.HALF_WIDTH must be >= 1; got {self.edge_gt.half_width}")
 
     @property
-    def superpoint_channel(self) -> int | None:
-        """Channel that the model fills with SuperPoint's map on its own device; None if there is none to fill."""
-        if "superpoint" in self.sources and "superpoint" not in self.maps_sources:
-            return self.sources.index("superpoint")
-        return None
+    def model_channels(self) -> dict[int, str]:
+        """Channel -> source, for those that the model fills on its own device."""
+        own = [source in _MODEL_SOURCES and source not in self.maps_sources for source in self.sources]
+        return {channel: self.sources[channel] for channel in range(len(own)) if own[channel]}
+
+    @property
+    def soft(self) -> bool:
+        """Whether a source's values lie between 0 and 1."""
+        return any(source in SOFT_SOURCES for source in self.sources)
 
 
 def structure_options(cfg: CfgNode) -> StructureOptions:
@@ -117,4 +141,5 @@ def structure_options(cfg: CfgNode) -> StructureOptions:
         sift=SiftOptions(node.SIFT.MIN_RESPONSE, node.SIFT.MIN_SIZE, node.SIFT.MAX_SIZE, node.SIFT.RADIUS),
         superpoint=SuperPointOptions(node.SUPERPOINT.WEIGHTS, node.SUPERPOINT.THRESHOLD, node.SUPERPOINT.RADIUS),
         edge_gt=EdgeGtOptions(node.EDGE_GT.HALF_WIDTH),
+        sobel=SobelOptions(node.SOBEL.SIGMA, node.SOBEL.SATURATION),
     )

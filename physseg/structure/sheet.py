@@ -8,10 +8,12 @@ import torch
 from torch import nn
 
 from . import make_structure_maps
+from .kornia_sources import KorniaCannySource, SobelSource
 from .options import SOURCES, StructureOptions
 from .superpoint import SuperPointSource
 
 TITLES = {"canny": "Canny", "sift": "SIFT", "superpoint": "SuperPoint", "edge_gt": "EdgeGT"}
+TITLES |= {"kornia_canny": "Canny (kornia)", "sobel": "Sobel"}
 _BAR = 28  # height of a title bar in pixels
 
 
@@ -23,7 +25,7 @@ def every_source(
     superpoint: SuperPointSource,
     device: str = "cpu",
 ) -> dict[str, np.ndarray | str]:
-    """All four pseudo ground truths of an image, or in words why there is none.
+    """All pseudo ground truths of an image, or in words why there is none.
 
     Args:
         image: uint8 (H, W, 3), RGB.
@@ -34,7 +36,7 @@ def every_source(
         device: where SuperPoint runs.
 
     Returns:
-        uint8 (H, W) of 0 and 1, or a message, by source in the order of `SOURCES`.
+        (H, W) in 0-1, or a message, by source in the order of `SOURCES`.
     """
     panels: dict[str, np.ndarray | str] = {}
     for source in SOURCES:
@@ -46,6 +48,13 @@ def every_source(
                 panels[source] = "needs transformers"
             except FileNotFoundError:
                 panels[source] = "weights not available"
+        elif source in ("kornia_canny", "sobel"):
+            device_source = KorniaCannySource(options.canny) if source != "sobel" else SobelSource(options.sobel)
+            try:
+                (found,) = device_source([torch.from_numpy(image).permute(2, 0, 1).to(device)])
+                panels[source] = found.cpu().numpy()
+            except ImportError:
+                panels[source] = "needs kornia"
         elif source == "edge_gt" and labels is None:
             panels[source] = "needs a label map"
         else:

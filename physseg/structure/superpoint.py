@@ -1,19 +1,15 @@
 """SuperPoint keypoints (DeTone et al., "SuperPoint", 2018) by transformers: batched, on the model's device."""
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 
+from .device_source import DeviceSource, grey
 from .discs import disc
 from .options import SuperPointOptions
 
-# ITU-R BT.601, as OpenCV's COLOR_RGB2GRAY and transformers' SuperPoint image processor.
-_GREY = (0.299, 0.587, 0.114)
 
-
-class SuperPointSource:
-    """Makes SuperPoint maps. Frozen, and no `nn.Module`: it is in no checkpoint and no optimizer.
+class SuperPointSource(DeviceSource):
+    """Makes SuperPoint maps, 1 inside a keypoint's disc, without the resize of transformers' image processor; frozen.
 
     The weights are loaded at the first call, on the device of the images, so that building a model for inference
     needs neither them nor transformers.
@@ -28,41 +24,10 @@ class SuperPointSource:
         self._detector: torch.nn.Module | None = None
         self._failure: ImportError | FileNotFoundError | None = None
 
-    @torch.no_grad()
-    def __call__(self, images: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """SuperPoint maps of images at their own size, without the resize of transformers' image processor.
-
-        Images of one size go through the network together; none is padded, since a padding's border would be found.
-
-        Args:
-            images: uint8 or float (3, H, W) each, RGB in 0-255, all on one device.
-
-        Returns:
-            One uint8 (H, W) per image on the same device: 1 inside a keypoint's disc, else 0.
-        """
-        maps: list[torch.Tensor | None] = [None] * len(images)
-        by_size: dict[tuple[int, int], list[int]] = {}
-        for index, image in enumerate(images):
-            by_size.setdefault(tuple(image.shape[-2:]), []).append(index)
-        for indices in by_size.values():
-            for index, result in zip(indices, self._batch(torch.stack([images[i] for i in indices])), strict=True):
-                maps[index] = result
-        return maps
-
-    def fill(self, structure: torch.Tensor, images: Sequence[torch.Tensor], channel: int) -> None:
-        """Write the maps of ``images`` into channel ``channel`` of uint8 (B, S, H, W), in place.
-
-        H and W may be larger than an image, which then lies at the top left; the padding stays as it is.
-        """
-        for target, found in zip(structure, self(images), strict=True):
-            target[channel, : found.shape[0], : found.shape[1]] = found
-
     def _batch(self, images: torch.Tensor) -> torch.Tensor:
         batch, _, height, width = images.shape
         detector = self._loaded(images.device)
-        with torch.autocast(images.device.type, enabled=False):
-            grey = torch.einsum("bchw,c->bhw", images.float() / 255, torch.tensor(_GREY, device=images.device))
-            found = detector(grey[:, None].expand(-1, 3, -1, -1))
+        found = detector(grey(images.float() / 255)[:, None].expand(-1, 3, -1, -1))
         points = torch.zeros(batch, 1, height, width, device=images.device)
         of_image, of_keypoint = found.mask.bool().nonzero(as_tuple=True)
         # transformers gives x and y as shares of width and height.

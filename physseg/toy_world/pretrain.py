@@ -53,7 +53,11 @@ class Recipe:
     learning_rate: float = 2e-3
     weight_decay: float = 0.05
     warmup: int = 100
+    # Of the word-patch loss; 0: CLIP's own loss alone.
     patch_weight: float = 1.0
+    # With weights to start from, -1: all of them go on training. Else so many of their image blocks and their text
+    # tower are kept as they are, and the image tower's later blocks and projection are learnt anew.
+    kept_blocks: int = -1
     eval_every: int = 200
     eval_count: int = 200
     final_count: int = 3000
@@ -140,17 +144,33 @@ def _sine_grid(rows: int, cols: int, width: int) -> Tensor:
     return torch.cat([angles.sin(), angles.cos()], dim=1)
 
 
+def _start_from(model: open_clip.CLIP, tokens: UsedTokens, start: Path, kept_blocks: int) -> None:
+    """Load weights of an earlier run, all or the kept ones; the latter are frozen."""
+    state = load_file(start)
+    ids = state.pop(TOKEN_IDS)
+    if not torch.equal(ids.long(), tokens.ids):
+        raise ValueError(f"{start} was made with other names or captions; pre-train from the beginning")
+    if kept_blocks >= 0:
+        blocks = [f"visual.transformer.resblocks.{index}." for index in range(kept_blocks)]
+        later = ("visual.transformer.", "visual.ln_post.", "visual.proj", "logit_scale")
+        state = {name: v for name, v in state.items() if name.startswith(tuple(blocks)) or not name.startswith(later)}
+    model.load_state_dict({name: value.float() for name, value in state.items()}, strict=kept_blocks < 0)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(kept_blocks < 0 or name not in state)
+
+
 class _MasterWeights:
-    """AdamW on float32 copies of a bfloat16 model's weights."""
+    """AdamW on float32 copies of a bfloat16 model's weights; frozen ones are left alone."""
 
     def __init__(self, model: nn.Module, recipe: Recipe) -> None:
-        self.masters = {name: p.detach().clone().requires_grad_() for name, p in model.named_parameters()}
+        self.masters = {name: p.detach().clone() for name, p in model.named_parameters()}
         scale = model.logit_scale.data
         model.to(_DTYPE)
         model.logit_scale.data = scale
-        self.working = dict(model.named_parameters())
-        decayed = [p for p in self.masters.values() if p.ndim > 1]
-        others = [p for p in self.masters.values() if p.ndim <= 1]
+        self.working = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        self._trained = [self.masters[name].requires_grad_() for name in self.working]
+        decayed = [p for p in self._trained if p.ndim > 1]
+        others = [p for p in self._trained if p.ndim <= 1]
         groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
         self.optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.98), fused=True)
 
@@ -158,7 +178,7 @@ class _MasterWeights:
         for name, parameter in self.working.items():
             self.masters[name].grad = parameter.grad.float()
             parameter.grad = None
-        nn.utils.clip_grad_norm_(self.masters.values(), 1.0)
+        nn.utils.clip_grad_norm_(self._trained, 1.0)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
@@ -213,11 +233,7 @@ def pretrain(recipe: Recipe, weights: Path, log: Path, metrics: Path, start: Pat
     keep_freed_memory()
     model, tokens = _build(recipe)
     if start is not None:
-        state = load_file(start)
-        ids = state.pop(TOKEN_IDS)
-        if not torch.equal(ids.long(), tokens.ids):
-            raise ValueError(f"{start} was made with other names or captions; pre-train from the beginning")
-        model.load_state_dict({name: value.float() for name, value in state.items()})
+        _start_from(model, tokens, start, recipe.kept_blocks)
     weights32 = _MasterWeights(model, recipe)
     rng = np.random.default_rng([recipe.seed, 3])
     began = time.monotonic()

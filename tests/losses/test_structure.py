@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from physseg.losses import StructureLoss, structure_loss
+from physseg.losses.structure import quality_focal_loss
 
 
 def test_by_hand():
@@ -22,6 +23,31 @@ def test_with_alpha_half_and_gamma_zero_it_is_half_the_cross_entropy():
     expected = torch.nn.functional.binary_cross_entropy(logits.sigmoid(), targets.float()) / 2
     torch.testing.assert_close(structure_loss(logits, targets, alpha=0.5, gamma=0.0), expected)
     torch.testing.assert_close(StructureLoss(0.5, 0.0)(logits, targets), expected)
+
+
+def test_float_targets_of_0_and_1_give_the_same_loss():
+    logits, targets = torch.randn(2, 3, 4, 4), torch.randint(0, 2, (2, 3, 4, 4), dtype=torch.uint8)
+    torch.testing.assert_close(structure_loss(logits, targets.float()), structure_loss(logits, targets))
+
+
+def test_soft_target_by_hand():
+    """s_est 0.8 for a target of 0.5: alpha_t 0.5, distance 0.3."""
+    loss = structure_loss(torch.tensor(math.log(4)).view(1, 1, 1, 1), torch.full((1, 1, 1, 1), 0.5))
+    assert loss.item() == pytest.approx(0.5 * 0.3**2 * -(math.log(0.8) + math.log(0.2)) / 2, rel=1e-5)
+
+
+@pytest.mark.parametrize("target", [0.0, 0.1, 0.5, 0.9, 1.0])
+def test_a_soft_target_is_where_the_loss_is_smallest(target):
+    estimates = torch.linspace(0.005, 0.995, 199).view(1, 1, 1, -1)
+    targets = torch.full_like(estimates, target)
+    losses = quality_focal_loss(torch.logit(estimates), targets, alpha=0.25, gamma=2.0).flatten()
+    assert estimates.flatten()[losses.argmin()].item() == pytest.approx(target, abs=0.006)
+
+
+def test_gradient_of_soft_targets():
+    logits = torch.randn(2, 1, 3, 3, dtype=torch.float64, requires_grad=True)
+    targets = torch.rand(2, 1, 3, 3, dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda x: quality_focal_loss(x, targets, 0.25, 2.0), logits)
 
 
 def test_one_pixel_in_a_cell_makes_the_cell_a_structure():

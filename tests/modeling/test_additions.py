@@ -89,9 +89,8 @@ def test_superpoint_fills_its_channel_of_the_padded_targets(build):
                 target[channel, : image.shape[1], : image.shape[2]] = 1
 
     model = build(True, "MODEL.STRUCTURE.SOURCES", ["canny", "superpoint"]).train()
-    assert model.superpoint is not None
-    assert model.superpoint_channel == 1
-    model.superpoint = Everywhere()
+    assert model.device_sources.keys() == {1}
+    model.device_sources[1] = Everywhere()
     inputs = batch(len(model.vocabulary), sources=2)
     for x in inputs:
         x["image"], x["structure"] = x["image"][:, :70], torch.zeros_like(x["structure"][:, :70])
@@ -105,4 +104,15 @@ def test_superpoint_fills_its_channel_of_the_padded_targets(build):
 
 def test_superpoint_is_not_loaded_where_its_maps_are_files(build):
     ready = ["MODEL.STRUCTURE.SOURCES", ["superpoint"], "MODEL.STRUCTURE.MAPS_SOURCES", ["superpoint"]]
-    assert build(True, *ready, "MODEL.STRUCTURE.MAPS_ROOT", "maps").superpoint is None
+    assert build(True, *ready, "MODEL.STRUCTURE.MAPS_ROOT", "maps").device_sources == {}
+
+
+def test_a_soft_source_makes_the_targets_soft(build):
+    model = build(True, "MODEL.STRUCTURE.SOURCES", ["canny", "sobel"]).train()
+    inputs = batch(len(model.vocabulary), sources=2)
+    targets = model.structure_targets(inputs)
+    assert targets.dtype == torch.float32
+    assert torch.equal(targets[:, 0], torch.stack([x["structure"][0] for x in inputs]).float())
+    assert ((targets[:, 1] > 0) & (targets[:, 1] < 1)).any()
+    model(inputs)["loss_structure"].backward()
+    assert model.structure_head.predict.weight.grad.isfinite().all()

@@ -25,13 +25,29 @@ def test_keys_reach_the_options():
     cfg.MODEL.STRUCTURE.SIFT.RADIUS = 5
     cfg.MODEL.STRUCTURE.SUPERPOINT.WEIGHTS = "folder"
     options = structure_options(cfg)
-    assert (options.sift.radius, options.superpoint.weights, options.superpoint_channel) == (5, "folder", 1)
+    assert (options.sift.radius, options.superpoint.weights, options.model_channels) == (
+        5,
+        "folder",
+        {1: "superpoint"},
+    )
 
 
 def test_superpoint_from_files_is_not_left_to_the_model():
     options = StructureOptions(("canny", "superpoint"), maps_root="maps", maps_sources=("superpoint",))
-    assert options.superpoint_channel is None
-    assert StructureOptions(("canny",)).superpoint_channel is None
+    assert options.model_channels == {}
+    assert StructureOptions(("canny",)).model_channels == {}
+
+
+def test_a_source_of_the_models_device_has_no_files():
+    with pytest.raises(ValueError, match=r"MAPS_SOURCES must be of \['canny', .*\]; got \['sobel'\]"):
+        StructureOptions(("sobel",), maps_root="maps", maps_sources=("sobel",))
+
+
+def test_sources_of_the_models_device_are_its_own_channels():
+    options = StructureOptions(("sobel", "canny", "kornia_canny"))
+    assert options.model_channels == {0: "sobel", 2: "kornia_canny"}
+    assert options.soft
+    assert not StructureOptions(("canny", "kornia_canny")).soft
 
 
 @pytest.mark.parametrize(
@@ -41,6 +57,7 @@ def test_superpoint_from_files_is_not_left_to_the_model():
         ("SOURCES", ["canny", "canny"], "each once"),
         ("SOURCES", [], r"got \[\]"),
         ("MAPS_SOURCES", ["sift"], r"MODEL.STRUCTURE.MAPS_SOURCES must be among .*\['canny'\]; got \['sift'\]"),
+        ("SOBEL.SATURATION", 0.0, "MODEL.STRUCTURE.SOBEL.SATURATION > 0"),
         ("MAPS_SOURCES", ["canny"], "MODEL.STRUCTURE.MAPS_ROOT is empty"),
         ("CANNY.THRESHOLDS", [200.0, 100.0], "MODEL.STRUCTURE.CANNY.THRESHOLDS must be low <= high"),
         ("CANNY.THRESHOLDS", [200.0], r"must be \[low, high\]; got \[200.0\]"),

@@ -14,7 +14,7 @@ IMAGE = np.zeros((40, 60, 3), np.uint8)
 def test_missing_sources_say_why(tmp_path):
     superpoint = SuperPointSource(SuperPointOptions(weights=str(tmp_path / "none")))
     panels = every_source(IMAGE, None, StructureOptions(), 255, superpoint)
-    assert list(panels) == ["canny", "sift", "superpoint", "edge_gt"]
+    assert list(panels) == ["canny", "sift", "superpoint", "edge_gt", "kornia_canny", "sobel"]
     assert (panels["superpoint"], panels["edge_gt"]) == ("weights not available", "needs a label map")
     assert panels["canny"].shape == (40, 60)
 

@@ -3,7 +3,8 @@
 from physseg.config.key import Area, Key
 from physseg.config.rules import Bool, Choice, Float, Int, List, Text
 
-_SOURCE = Choice("canny", "sift", "superpoint", "edge_gt")
+_FILE_SOURCES = ("canny", "sift", "superpoint", "edge_gt")
+_SOURCE = Choice(*_FILE_SOURCES, "kornia_canny", "sobel")
 _LEVEL = Choice("level1", "level2", "dense", "g3", "g4", "g5")
 _WEIGHT = Float(0, 1e6)
 
@@ -29,7 +30,8 @@ STRUCTURE = Area("Physical structure", "Regularisation by physical structure, L_
     Key("MODEL.STRUCTURE.ENABLED", False, Bool(), "Add L_p: the structure head and its pseudo ground truths."),
     Key("MODEL.STRUCTURE.WEIGHT", 1.0, _WEIGHT, "lambda_p of eq. 4."),
     Key("MODEL.STRUCTURE.SOURCES", ["canny"], List(_SOURCE, least=1, distinct=True),
-        "Pseudo ground truths, one output channel each."),
+        "Pseudo ground truths, one output channel each. \"kornia_canny\" and \"sobel\" (a soft one) are made on the "
+        "model's device; they need the extra \"kornia\"."),
     Key("MODEL.STRUCTURE.LEVELS", ["dense", "level2", "g4", "g5"], List(_LEVEL, least=2, distinct=True),
         "Levels of the head, coarse and deep first: the encoder's last word, its middle, and the two guidance maps, "
         "which bring the grid to a quarter of the image's side."),
@@ -40,7 +42,7 @@ STRUCTURE = Area("Physical structure", "Regularisation by physical structure, L_
     Key("MODEL.STRUCTURE.OUTPUT_SIZE", 0, Int(0, 8192), "Side of the output grid; 0: that of the finest level."),
     Key("MODEL.STRUCTURE.PICTURE_PERIOD", 1000, Int(0),
         "Iterations between TensorBoard pictures of image, pseudo ground truth and estimate; 0: none."),
-    Key("MODEL.STRUCTURE.MAPS_SOURCES", [], List(_SOURCE, distinct=True),
+    Key("MODEL.STRUCTURE.MAPS_SOURCES", [], List(Choice(*_FILE_SOURCES), distinct=True),
         "Sources read from files instead of computed on the crop."),
     Key("MODEL.STRUCTURE.MAPS_ROOT", "", Text(empty=True), "The folder that tools/make_structure_labels.py wrote."),
     Key("MODEL.STRUCTURE.CANNY.THRESHOLDS", [50.0, 150.0], List(Float(0, 1e6), 2, 2),
@@ -60,5 +62,8 @@ STRUCTURE = Area("Physical structure", "Regularisation by physical structure, L_
     Key("MODEL.STRUCTURE.SUPERPOINT.THRESHOLD", 0.005, Float(0, 1),
         "Least keypoint score (the published model's own default)."),
     Key("MODEL.STRUCTURE.SUPERPOINT.RADIUS", 2, Int(0, 100), "As SIFT's."),
+    Key("MODEL.STRUCTURE.SOBEL.SIGMA", 1.0, Float(0, 100), "As Canny's."),
+    Key("MODEL.STRUCTURE.SOBEL.SATURATION", 150.0, Float(above=0, most=1e6),
+        "Gradient from which on a pixel is all edge; below it, in proportion. Canny's high threshold."),
     Key("MODEL.STRUCTURE.EDGE_GT.HALF_WIDTH", 1, Int(1, 100), "Pixels marked on each side of a boundary."),
 ))
