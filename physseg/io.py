@@ -30,7 +30,9 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem[:100]}.", suffix=".tmp" + path.suffix, dir=path.parent)
+    # In bytes: a name of 100 characters may have 400 of them, and 255 is what file systems take.
+    stem = os.fsencode(path.stem)[:100].decode(errors="ignore")
+    handle, name = tempfile.mkstemp(prefix=f".{stem}.", suffix=".tmp" + path.suffix, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:

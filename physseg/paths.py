@@ -38,13 +38,11 @@ def existing_file(path: str | os.PathLike, what: str = "file") -> Path:
         OSError: it is a folder, a pipe, a socket or a device.
     """
     path = _expanded(path, what)
-    mode = _mode(path, what)
-    if stat.S_ISDIR(mode):
+    kind = _kind(path, what)
+    if kind == "a folder":
         raise IsADirectoryError(f"{path} is a folder; expected a {what}")
-    if not stat.S_ISREG(mode):
-        raise OSError(
-            f"{path} is {_KINDS.get(stat.S_IFMT(mode), 'no file')}; expected a {what}: copy it into one first"
-        )
+    if kind:
+        raise OSError(f"{path} is {kind}; expected a {what}: copy it into one first")
     if not os.access(path, os.R_OK):
         raise PermissionError(f"{path}: no permission to read this {what}")
     return path
@@ -82,6 +80,18 @@ def writable_file(path: str | os.PathLike, what: str = "output file") -> Path:
     return path
 
 
+def special_kind(path: str | os.PathLike) -> str:
+    """What a path that leads to no regular file leads to ("a folder", "a named pipe"); empty for a regular file.
+
+    Raises:
+        OSError: nothing can be found out: there is no such file, say.
+    """
+    mode = os.stat(path).st_mode
+    if stat.S_ISREG(mode):
+        return ""
+    return "a folder" if stat.S_ISDIR(mode) else _KINDS.get(stat.S_IFMT(mode), "no file")
+
+
 def same_file(first: str | os.PathLike, second: str | os.PathLike) -> bool:
     """Whether two paths lead to one file, by links or not; False where one is not there."""
     with contextlib.suppress(OSError):
@@ -110,9 +120,9 @@ def _expanded(path: str | os.PathLike, what: str) -> Path:
     return path
 
 
-def _mode(path: Path, what: str) -> int:
+def _kind(path: Path, what: str) -> str:
     try:
-        return path.stat().st_mode
+        return special_kind(path)
     except PermissionError:
         raise PermissionError(f"{path}: no permission to look into its folder for this {what}") from None
     except OSError as error:

@@ -2,7 +2,10 @@
 
 import argparse
 import inspect
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+
+from physseg.inference.predictor import split_words
 
 
 def new_parser(doc: str, **options) -> argparse.ArgumentParser:
@@ -26,9 +29,68 @@ def add_traceback(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
 
 def add_model(parser: argparse.ArgumentParser) -> None:
     """The options that `physseg.inference.choice.choose_model` takes."""
-    parser.add_argument("--model", metavar="NAME", help="by name, as physseg models lists them; default: catseg-vitb16")
-    parser.add_argument("--config-file", metavar="F", help="a config of your own, or a shipped one by name")
-    parser.add_argument("--weights", metavar="W", help="checkpoint of training, or a published one of CAT-Seg")
+    parser.add_argument(
+        "--model", type=some_path, metavar="NAME", help="by name, as physseg models lists them; default: catseg-vitb16"
+    )
+    parser.add_argument(
+        "--config-file", type=some_path, metavar="F", help="a config of your own, or a shipped one by name"
+    )
+    parser.add_argument(
+        "--weights", type=some_path, metavar="W", help="checkpoint of training, or a published one of CAT-Seg"
+    )
+
+
+def add_vocabulary(parser: argparse.ArgumentParser) -> None:
+    """--vocabulary or --vocabulary-file; `vocabulary_of` reads them."""
+    words = parser.add_mutually_exclusive_group()
+    words.add_argument(
+        "--vocabulary",
+        metavar="WORDS",
+        help='"cat, dog, grass"; with semicolons, commas part synonyms: "cat; sofa, couch"; or a benchmark: "a150"',
+    )
+    words.add_argument("--vocabulary-file", metavar="FILE", help="one name per line, synonyms after a comma")
+
+
+def vocabulary_of(args: argparse.Namespace) -> str | list[str] | None:
+    """What `Predictor` takes; None where the command line says nothing.
+
+    Raises:
+        ValueError: it says nothing but the option, or a word that looks like a file or a benchmark and is none.
+    """
+    for option in ("vocabulary", "vocabulary_file"):
+        given = getattr(args, option)
+        if given is not None and not given.strip(" ,;"):
+            raise ValueError(f"--{option.replace('_', '-')} is empty; leave it out for the names that the config says")
+    if args.vocabulary_file is not None:
+        return args.vocabulary_file
+    return None if args.vocabulary is None else split_words(args.vocabulary)
+
+
+def number(kind: type, least: float = -math.inf, most: float = math.inf) -> Callable[[str], float]:
+    """A type for argparse: finite numbers from ``least`` to ``most``."""
+    words = {int: "a whole number", float: "a number"}[kind]
+    if most < math.inf:
+        words += f" from {least:g} to {most:g}"
+    elif least > -math.inf:
+        words += f", {least:g} or more"
+
+    def read(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not least <= value <= most or math.isinf(value):
+            raise argparse.ArgumentTypeError(f"expected {words}, got {text!r}")
+        return value
+
+    return read
+
+
+def some_path(text: str) -> str:
+    """A type for argparse: a path, which "" is not (it would be the current folder)."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("expected a path, got an empty word")
+    return text
 
 
 def split_at_first_key(words: Sequence[str] | None, opts: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -14,20 +14,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from physseg.cli.arguments import add_model, new_parser
+from physseg.cli.arguments import add_model, add_vocabulary, new_parser, vocabulary_of
 from physseg.inference.choice import choose_model
 from physseg.inference.export import export_onnx
-from physseg.inference.predictor import Predictor, split_words
+from physseg.inference.predictor import Predictor
 from physseg.io import atomic_write
+from physseg.paths import writable_file
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = new_parser(__doc__)
     add_model(parser)
-    words = parser.add_mutually_exclusive_group()
-    words.add_argument("--vocabulary", metavar="WORDS", help="as in physseg predict")
-    words.add_argument("--vocabulary-file", metavar="FILE", help="one name per line, synonyms after a comma")
+    add_vocabulary(parser)
     parser.add_argument("--output", required=True, type=Path, metavar="FILE.onnx")
     parser.add_argument(
         "--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="config overrides; last"
@@ -38,14 +37,22 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Export as the command line says."""
     args = parser().parse_args(argv)
-    vocabulary = args.vocabulary_file or (split_words(args.vocabulary) if args.vocabulary else None)
+    if args.output.suffix != ".onnx":
+        raise ValueError(f"--output {args.output}: the name must end in .onnx; the features go to .npz beside it")
     model = choose_model(args.model, args.config_file, args.weights, args.opts)
-    predictor = Predictor(model.config_file, model.weights, vocabulary, [*args.opts, "MODEL.DEVICE", "cpu"])
+    writable_file(args.output)
+    features = writable_file(args.output.with_suffix(".npz"))
+    predictor = Predictor(model.config_file, model.weights, vocabulary_of(args), [*args.opts, "MODEL.DEVICE", "cpu"])
+    names, most = predictor.vocabulary, predictor.model.max_classes
+    if len(names) > most:
+        raise ValueError(
+            f"the vocabulary has {len(names)} names; the exported model takes {most} at a time "
+            "(MODEL.AGGREGATION.MAX_CLASSES): give fewer, or raise it by --opts"
+        )
     export_onnx(predictor.model, args.output)
     with torch.no_grad():
-        text = predictor.model.text_features(predictor.vocabulary)
-    features = args.output.with_suffix(".npz")
+        text = predictor.model.text_features(names)
     with atomic_write(features) as temporary:
-        np.savez(temporary, names=np.array(predictor.vocabulary), text=text.numpy())
-    print(f"Wrote {args.output} and {features} ({len(predictor.vocabulary)} names).")
+        np.savez(temporary, names=np.array(names), text=text.numpy())
+    print(f"Wrote {args.output} and {features} ({len(names)} names).")
     return 0

@@ -12,25 +12,26 @@ Config overrides come last, as KEY VALUE. See docs/predict.md.
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from tqdm import tqdm
 
-from physseg.cli.arguments import add_model, new_parser
+from physseg.cli.arguments import add_model, add_vocabulary, new_parser, number, some_path, vocabulary_of
 from physseg.cli.predict_tiles import add_tile_options, segment_by_tiles, tile_options
 from physseg.data.images import BrokenFileError
 from physseg.inference.choice import choose_model
-from physseg.inference.files import VIDEO_EXTENSIONS, Job, OutputOptions, find_files, predict_files
+from physseg.inference.files import Job, OutputOptions, predict_files
+from physseg.inference.find import find_files, is_video
 from physseg.inference.formats import DEFAULT_FORMATS, FORMATS, OVERLAY, check_formats
-from physseg.inference.predictor import Predictor, split_words
+from physseg.inference.predictor import Predictor
 from physseg.inference.tiles.segment import check_tile_formats
 from physseg.inference.video import frame_count, predict_video
 from physseg.memory import keep_freed_memory
+from physseg.paths import writable_folder
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Predict as the command line says; 1 if a file failed, 130 after Ctrl-C."""
-    args = parse(argv)
+    args = parser().parse_args(argv)
     try:
         problems, done = run(args)
     except KeyboardInterrupt:
@@ -45,21 +46,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = new_parser(__doc__)
-    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="image, video, or folder (with its subfolders)")
-    add_model(parser)
-    words = parser.add_mutually_exclusive_group()
-    words.add_argument(
-        "--vocabulary",
-        metavar="WORDS",
-        help='"cat, dog, grass"; with semicolons, commas part synonyms: "cat; sofa, couch"; or a benchmark: "a150"',
-    )
-    words.add_argument("--vocabulary-file", metavar="FILE", help="one name per line, synonyms after a comma")
-    parser.add_argument("--output", default="predictions", type=Path, metavar="DIR", help="default: predictions")
     parser.add_argument(
-        "--threshold", type=float, default=0.0, help="pixels whose best probability is lower are --other"
+        "inputs", nargs="+", type=some_path, metavar="INPUT", help="image, video, or folder (with its subfolders)"
+    )
+    add_model(parser)
+    add_vocabulary(parser)
+    parser.add_argument("--output", default="predictions", type=some_path, metavar="DIR", help="default: predictions")
+    parser.add_argument(
+        "--threshold", type=number(float, 0, 1), default=0.0, help="pixels whose best probability is lower are --other"
     )
     parser.add_argument("--other", default="other", metavar="NAME", help="name of such pixels")
-    parser.add_argument("--alpha", type=float, default=0.55, help="weight of the overlay's colours, 0 to 1")
+    parser.add_argument(
+        "--alpha", type=number(float, 0, 1), default=0.55, help="weight of the overlay's colours, 0 to 1"
+    )
     parser.add_argument("--picture", choices=("jpg", "png"), default="jpg", help="format of the overlay")
     parser.add_argument(
         "--format",
@@ -70,30 +69,24 @@ def parser() -> argparse.ArgumentParser:
         + ". ".join(f"{name}: {form.content}" for name, form in FORMATS.items()),
     )
     add_tile_options(parser)
-    parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="images, tiles or frames at a time")
+    parser.add_argument(
+        "--batch-size", type=number(int, 1), default=1, metavar="N", help="images, tiles or frames at a time"
+    )
     parser.add_argument(
         "--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="config overrides; last"
     )
     return parser
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The command line, its numbers checked."""
-    args = parser().parse_args(argv)
-    if not 0 <= args.threshold <= 1 or not 0 <= args.alpha <= 1:
-        parser().error("--threshold and --alpha must lie between 0 and 1")
-    if args.batch_size < 1:
-        parser().error("--batch-size must be 1 or more")
-    return args
-
-
 def run(args: argparse.Namespace) -> tuple[list[str], int]:
     """Predict everything; returns what was wrong with which file, and how many went well."""
+    vocabulary = vocabulary_of(args)
     model = choose_model(args.model, args.config_file, args.weights, args.opts)
-    jobs = find_files(args.inputs, args.output)
+    jobs, left_out = find_files(args.inputs, args.output)
+    for text in left_out:
+        print(f"left out: {text}", file=sys.stderr)
     if not jobs:
         raise FileNotFoundError(f"no images or videos in {', '.join(args.inputs)}")
-    vocabulary = args.vocabulary_file or (split_words(args.vocabulary) if args.vocabulary else None)
     predictor = Predictor(model.config_file, model.weights, vocabulary, args.opts)
     if predictor.model.device.type == "cpu":
         keep_freed_memory()
@@ -103,11 +96,13 @@ def run(args: argparse.Namespace) -> tuple[list[str], int]:
         check_tile_formats(formats)
     options = OutputOptions(args.threshold, args.other, args.alpha, args.picture, formats, model.title)
     options.names(predictor.vocabulary)
+    tiles = None if args.tile is None else tile_options(args, predictor)
+    writable_folder(args.output)
 
-    videos = [job for job in jobs if job.source.suffix.lower() in VIDEO_EXTENSIONS]
-    images = [job for job in jobs if job not in videos]
-    if args.tile is not None:
-        problems = segment_by_tiles(predictor, images, options, tile_options(args, predictor))
+    videos = [job for job in jobs if is_video(job)]
+    images = [job for job in jobs if not is_video(job)]
+    if tiles is not None:
+        problems = segment_by_tiles(predictor, images, options, tiles)
     else:
         done = predict_files(predictor, images, options, args.batch_size)
         results = list(tqdm(done, total=len(images), unit="image", disable=not images))

@@ -3,19 +3,16 @@
 Every failure names the file: a data set has 118,000 of them.
 """
 
+import contextlib
 import os
-import struct
-import zlib
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from physseg.paths import reason, special_kind
+
 IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
 LABEL_EXTENSIONS = (".png", ".tif", ".tiff", ".bmp", ".gif")
-
-# What Pillow raises on files that are cut short, no image at all, or larger than its limit against bombs.
-_DECODE_ERRORS = (OSError, SyntaxError, ValueError, struct.error, zlib.error, Image.DecompressionBombError)
 
 
 class BrokenFileError(OSError):
@@ -37,13 +34,14 @@ def read_image(path: str | os.PathLike, orient: bool = True) -> np.ndarray:
         BrokenFileError: the file is truncated or no image.
     """
     try:
+        _refuse_special(path)
         with Image.open(path) as image:
             if orient:
                 image = ImageOps.exif_transpose(image)
             return np.array(_to_rgb(image))
     except FileNotFoundError:
         raise FileNotFoundError(f"no image {path}") from None
-    except _DECODE_ERRORS as error:
+    except Exception as error:  # damage can surface anywhere in a decoder
         raise BrokenFileError(f"cannot read image {path}: {_reason(path, error)}") from error
 
 
@@ -55,6 +53,7 @@ def read_label_map(path: str | os.PathLike) -> np.ndarray:
         BrokenFileError: the file is truncated, no image, or has colour channels (a rendering, not indices).
     """
     try:
+        _refuse_special(path)
         with Image.open(path) as image:
             if image.mode not in ("1", "L", "P", "I", "I;16", "I;16B", "I;16L"):
                 raise BrokenFileError(
@@ -66,7 +65,7 @@ def read_label_map(path: str | os.PathLike) -> np.ndarray:
         raise FileNotFoundError(f"no label map {path}") from None
     except BrokenFileError:
         raise
-    except _DECODE_ERRORS as error:
+    except Exception as error:  # damage can surface anywhere in a decoder
         raise BrokenFileError(f"cannot read label map {path}: {_reason(path, error)}") from error
 
 
@@ -77,13 +76,14 @@ def read_size(path: str | os.PathLike, orient: bool = True) -> tuple[int, int]:
         FileNotFoundError, BrokenFileError: as ``read_image``.
     """
     try:
+        _refuse_special(path)
         with Image.open(path) as image:
             width, height = image.size
             turned = orient and image.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # tag "Orientation"
             return (width, height) if turned else (height, width)
     except FileNotFoundError:
         raise FileNotFoundError(f"no image {path}") from None
-    except _DECODE_ERRORS as error:
+    except Exception as error:  # damage can surface anywhere in a decoder
         raise BrokenFileError(f"cannot read image {path}: {_reason(path, error)}") from error
 
 
@@ -105,6 +105,10 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         # Pillow's own conversion clips 16-bit values at 255 instead of scaling them.
         values = np.array(image).astype(np.int64)
         return Image.fromarray(np.clip(values >> 8, 0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        values = np.array(image)
+        if not np.isfinite(values).all() or values.max(initial=0) <= 1:
+            raise ValueError("floating-point values in 0-1, or not finite; save it with 8 or 16 bits")
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
@@ -112,9 +116,16 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
+def _refuse_special(path: str | os.PathLike) -> None:
+    # Opening a pipe waits for whoever should write to it, perhaps for ever.
+    if kind := special_kind(path):
+        raise OSError(f"it is {kind}")
+
+
 def _reason(path: str | os.PathLike, error: Exception) -> str:
-    if Path(path).is_dir():
-        return "it is a folder"
-    if not Path(path).stat().st_size:
-        return "the file is empty"
-    return str(error)
+    if isinstance(error, OSError) and error.errno is not None:
+        return reason(error)
+    with contextlib.suppress(OSError):
+        if not os.stat(path).st_size:
+            return "the file is empty"
+    return str(error) or type(error).__name__

@@ -15,11 +15,19 @@ Two things to know:
 """
 
 import csv
+import difflib
 import os
+import re
+import unicodedata
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
+
+from physseg.paths import existing_file
+
+# Unicode's control characters, line and paragraph separators, and what stands for bytes that are no text.
+_UNPRINTABLE = ("Cc", "Zl", "Zp", "Cs")
 
 VOCABULARY_FOLDER = Path(__file__).parent / "vocabularies"
 
@@ -92,7 +100,8 @@ def check_vocabulary(names: Sequence[str], source: str = "the vocabulary") -> li
 
     Raises:
         TypeError: a name is no string, or ``names`` is one string.
-        ValueError: no names, an empty name, or names that occur more than once (all are listed).
+        ValueError: no names, an empty name, names that occur more than once (all are listed), or characters that are
+            no text: line breaks, tabs, bytes that were not UTF-8.
     """
     if isinstance(names, str):
         raise TypeError(f"{source} must be a list of names, got the string {names!r}; write [{names!r}]")
@@ -106,6 +115,12 @@ def check_vocabulary(names: Sequence[str], source: str = "the vocabulary") -> li
     empty = [index for index, name in enumerate(names) if not _split(name)]
     if empty:
         raise ValueError(f"{source} has an empty name at position {', '.join(map(str, empty[:5]))} (counting from 0)")
+    unprintable = [name for name in names if any(unicodedata.category(c) in _UNPRINTABLE for c in name)]
+    if unprintable:
+        raise ValueError(
+            f"{source}: {unprintable[0]!r} holds a line break, a tab or another character that is no text; give one "
+            "name per entry"
+        )
     positions: dict[str, list[int]] = {}
     for index, name in enumerate(names):
         positions.setdefault(" ".join(name.lower().split()), []).append(index)
@@ -132,17 +147,19 @@ def read_name_list(path: str | os.PathLike) -> list[str]:
         FileNotFoundError: no such file.
         ValueError: the file is not UTF-8 text, or ``check_vocabulary`` refuses the names.
     """
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise FileNotFoundError(f"no vocabulary file {path}; expected a text file with one class name per line")
-    if path.suffix == ".tsv":
-        names = [row.title for row in read_label_table(path)]
-    else:
-        try:
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
-        except UnicodeDecodeError as error:
-            raise ValueError(f"vocabulary file {path} is not UTF-8 text: {error}") from None
-        names = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    try:
+        path = existing_file(path, "vocabulary file")
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error}; expected a text file with one class name per line") from None
+    try:
+        if path.suffix == ".tsv":
+            return check_vocabulary([row.title for row in read_label_table(path)], f"vocabulary file {path}")
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"vocabulary file {path} is not UTF-8 text: {error}") from None
+    except csv.Error as error:
+        raise ValueError(f"vocabulary file {path} is no table: {error}") from None
+    names = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
     return check_vocabulary(names, f"vocabulary file {path}")
 
 
@@ -159,9 +176,41 @@ def get_vocabulary(name_or_file: str) -> list[str]:
         return list(spec.vocabulary)
     if name_or_file in table_keys():
         return [row.title for row in load_label_table(name_or_file)]
-    if Path(name_or_file).expanduser().is_file():
+    if _is_there(name_or_file):
         return read_name_list(name_or_file)
     raise ValueError(
         f"vocabulary {name_or_file!r} is neither a file with one name per line nor a known name; "
         f"known: {', '.join(table_keys())}, and the registered data set names"
     )
+
+
+def is_vocabulary(name_or_file: str) -> bool:
+    """Whether `get_vocabulary` knows the name, or something is at the path."""
+    from physseg.data.specs import find_spec  # as above
+
+    return find_spec(name_or_file) is not None or name_or_file in table_keys() or _is_there(name_or_file)
+
+
+def meant_as_source(word: str) -> str:
+    """What a word looks like that is neither a file nor a benchmark, but hardly a class's name; empty for a name.
+
+    ``"words.txt"`` and ``"lists/words"`` look like files, ``"a151"`` and ``"A-150"`` like a benchmark.
+    """
+    from physseg.data.specs import all_specs  # as above
+
+    if "/" in word or "\\" in word or word.startswith("~") or re.search(r"\.[A-Za-z]{2,8}$", word):
+        return "a file, and there is none of that name"
+    keys = [*table_keys(), *(spec.key for spec in all_specs()), *(spec.registered_name for spec in all_specs())]
+    plain = word.lower().replace("-", "").replace(" ", "")
+    near = difflib.get_close_matches(plain, keys, n=1, cutoff=0.75) if re.search(r"\d|_", word) else []
+    if near or re.fullmatch(r"(toy_?)?(a|pc|pas|ade|context|voc)\d{2,4}[a-z]?", plain):
+        return "a benchmark, and there is none of that name" + (f"; did you mean {near[0]}?" if near else "")
+    return ""
+
+
+def _is_there(path: str) -> bool:
+    """Whether there is anything at a path, of whatever kind: if it is no file, reading says so."""
+    try:
+        return Path(path).expanduser().exists()
+    except (OSError, ValueError, RuntimeError):
+        return False

@@ -1,23 +1,24 @@
-"""Image files in, predictions out: which files, what is written for each, and what happens to broken ones.
+"""Image files in, predictions out: what is written for each, and what happens to broken ones.
 
 H, W: an image's height and width. T: names in the vocabulary.
 """
 
-import os
-from collections import Counter
+import errno
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from physseg.data.images import IMAGE_EXTENSIONS, read_image
+from physseg.data.images import read_image
 from physseg.image_arrays import check_image
 from physseg.inference.formats import DEFAULT_FORMATS, FORMATS, OVERLAY, write_format, write_overlay
 from physseg.inference.prediction import Prediction
 from physseg.inference.predictor import Predictor
+from physseg.paths import reason
 
-VIDEO_EXTENSIONS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v")
+# Trouble with one file's name or size; any other (a full disk) would be the next file's, too.
+_OF_ONE_FILE = (errno.ENAMETOOLONG, errno.EFBIG, errno.EISDIR)
 
 
 @dataclass(frozen=True)
@@ -53,37 +54,6 @@ class OutputOptions:
         if self.other in vocabulary:
             raise ValueError(f"the vocabulary has a name {self.other!r} already; choose another one by --other")
         return [*vocabulary, self.other]
-
-
-def find_files(inputs: Iterable[str | os.PathLike], output: str | os.PathLike) -> list[Job]:
-    """Files and, recursively, the images and videos of folders, each with a target of its own.
-
-    A folder's tree is repeated in the output folder. What lies in the output folder is left out, so that a second run
-    does not take the first one's pictures as input. Files whose targets would be the same keep their ending in it.
-    """
-    output = Path(output)
-    found: dict[Path, Path] = {}
-    for entry in map(Path, inputs):
-        if not entry.is_dir():
-            found.setdefault(entry, output / entry.name)
-            continue
-        for path in sorted(entry.rglob("*")):
-            known = path.suffix.lower() in (*IMAGE_EXTENSIONS, *VIDEO_EXTENSIONS)
-            if known and path.is_file() and output.resolve() not in path.resolve().parents:
-                found.setdefault(path, output / path.relative_to(entry))
-    stems = Counter(target.with_suffix("") for target in found.values())
-    taken: set[Path] = set()
-    jobs = []
-    for source, target in found.items():
-        if stems[target.with_suffix("")] > 1:
-            target = target.with_name(target.name.replace(".", "_"))
-        else:
-            target = target.with_suffix("")
-        while target in taken:  # files of one name from several folders
-            target = target.with_name(target.name + "_")
-        taken.add(target)
-        jobs.append(Job(source, target))
-    return jobs
 
 
 def predict_files(
@@ -123,8 +93,14 @@ def _predict_batch(
         labels, scores = result["labels"].numpy(), result["scores"].numpy()
         probabilities = result["sem_seg"].numpy() if everything else None
         prediction = Prediction(job.source, image, labels, names, scores, probabilities, options.model)
-        write_prediction(job, prediction, options)
-        yield job, ""
+        try:
+            write_prediction(job, prediction, options)
+        except OSError as error:
+            if error.errno not in _OF_ONE_FILE:
+                raise
+            yield job, f"{job.source}: its results cannot be written: {reason(error)}"
+        else:
+            yield job, ""
 
 
 def write_prediction(job: Job, prediction: Prediction, options: OutputOptions) -> list[Path]:

@@ -13,7 +13,13 @@ from torch import Tensor
 
 from physseg.config import load_config
 from physseg.data.augmentations import ResizeShortestEdge
-from physseg.data.vocabularies import check_vocabulary, first_synonym_collisions, get_vocabulary
+from physseg.data.vocabularies import (
+    check_vocabulary,
+    first_synonym_collisions,
+    get_vocabulary,
+    is_vocabulary,
+    meant_as_source,
+)
 from physseg.engine.weights import load_weights, read_checkpoint
 from physseg.image_arrays import as_image_list, check_image, to_tensor
 from physseg.modeling.encoded import EncodedImage
@@ -215,12 +221,15 @@ def split_words(words: str) -> str | list[str]:
 
     "cat, dog" are two names; with semicolons, commas part synonyms: "cat; sofa, couch" are two names, too. Words
     without either may be a benchmark or a file ("a150"), else they are one name ("traffic light").
+
+    Raises:
+        ValueError: one word that looks like a file or a benchmark and is none.
     """
     separator = ";" if ";" in words else ","
     if separator in words:
         return [word.strip() for word in words.split(separator) if word.strip()]
-    try:
-        get_vocabulary(words)
-    except ValueError:
+    if not is_vocabulary(words):
+        if meant := meant_as_source(words):
+            raise ValueError(f"vocabulary {words!r} looks like {meant}. If it is a class's name, write {words + ';'!r}")
         return [words]
     return words

@@ -1,8 +1,9 @@
 """Names and synonyms -> prompts."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from open_clip.zero_shot_metadata import OPENAI_IMAGENET_TEMPLATES, SIMPLE_IMAGENET_TEMPLATES
+from torch import Tensor
 
 # CAT-Seg's training and evaluation template.
 SINGLE_TEMPLATE = "A photo of a {} in the scene"
@@ -37,6 +38,24 @@ def resolve_templates(templates: Sequence[str]) -> tuple[str, ...]:
     if not resolved:
         raise ValueError("MODEL.TEXT.TEMPLATES is empty: give at least one template, such as 'A photo of a {}'")
     return resolved
+
+
+def cut_prompts(tokenizer: Callable[..., Tensor], prompts: Sequence[str], tokens: Tensor) -> list[str]:
+    """The prompts that are longer than the text encoder's context, and so lose their end.
+
+    Args:
+        tokenizer: open_clip's: prompts and, if wanted, ``context_length`` -> ids, padded at the end.
+        prompts: N of them.
+        tokens: (N, L), what the tokenizer made of them.
+    """
+    length = tokens.shape[1]
+    # Rare, so looked at in a second pass: those without padding at the end, in twice the length.
+    padding = tokenizer(["a"])[0, -1]
+    full = [prompts[index] for index in (tokens[:, -1] != padding).nonzero().flatten().tolist()]
+    if not full:
+        return []
+    beyond = tokenizer(full, context_length=2 * length)[:, length:] != padding
+    return [full[index] for index in beyond.any(dim=1).nonzero().flatten().tolist()]
 
 
 def synonyms(name: str) -> tuple[str, ...]:

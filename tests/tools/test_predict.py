@@ -9,7 +9,7 @@ from PIL import Image
 
 from physseg.cli.boundary import run_program
 from physseg.data.images import read_label_map
-from physseg.inference.files import find_files
+from physseg.inference.find import find_files
 from physseg.inference.prediction import shares
 from tests.small_model import CONFIG, OPTS, save_weights
 
@@ -142,7 +142,7 @@ def test_targets_are_all_different(tmp_path):
     folder, other, out = tmp_path / "in", tmp_path / "other", tmp_path / "in" / "out"
     for path in ("in/a.jpg", "in/a.png", "in/x/a.jpg", "in/out/a_overlay.jpg", "other/a.jpg", "in/b.c.jpg"):
         picture(tmp_path / path)
-    jobs = find_files([folder, other, folder / "a.jpg"], out)
+    jobs = find_files([folder, other, folder / "a.jpg"], out).jobs
     targets = {str(job.source.relative_to(tmp_path)): str(job.target.relative_to(out)) for job in jobs}
     assert targets == {
         "in/a.jpg": "a_jpg",

@@ -3,8 +3,9 @@
 B images, T classes, P prompt templates, H W token grid, C width of the image transformer, E CLIP's embedding.
 """
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from typing import NamedTuple
 
 import torch
@@ -20,12 +21,14 @@ from physseg.modeling.clip.pool_tower import PoolTower
 from physseg.modeling.clip.statistics import image_statistics
 from physseg.modeling.clip.weights import create_clip, is_causal, text_tower
 from physseg.text.packed import build_prefix_tree, encode_packed, text_block
-from physseg.text.prompts import resolve_templates, synonyms
+from physseg.text.prompts import cut_prompts, resolve_templates, synonyms
 from physseg.text.whole import encode_whole
 
 # Prompts encoded at a time when no gradient is wanted: bounds memory for large vocabularies and many templates.
 PROMPT_CHUNK = 1024
 RESIZE_POSITIONS = ("each_forward", "once")
+
+logger = logging.getLogger(__name__)
 
 
 class ImageFeatures(NamedTuple):
@@ -160,6 +163,8 @@ class ClipEncoder(nn.Module):
             words = [w[:1] for w in words]
         prompts = [t.format(word) for group in words for word in group for t in self.templates]
         tokens = self.tokenizer(prompts)
+        for prompt in cut_prompts(self.tokenizer, prompts, tokens):
+            _warn_of_cut(prompt, tokens.shape[1])
         text = text_tower(self.model)
         trains = torch.is_grad_enabled() and self.text_trains
         chunk = len(tokens) if trains else PROMPT_CHUNK
@@ -186,3 +191,10 @@ class ClipEncoder(nn.Module):
         """Parameters that text features depend on."""
         image = {id(p) for p in self.model.visual.parameters()}
         return (p for p in self.model.parameters() if id(p) not in image)
+
+
+@cache
+def _warn_of_cut(prompt: str, length: int) -> None:
+    """Once per prompt, however often it is encoded in training."""
+    shown = prompt if len(prompt) < 100 else f"{prompt[:100]} ..."
+    logger.warning("CLIP reads %d tokens; the end of this prompt is cut off: %r. Shorten its name.", length, shown)
