@@ -6,6 +6,7 @@ H, W: an image's height and width. T: names in the vocabulary.
 import logging
 import os
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from detectron2.modeling import build_model
@@ -26,6 +27,9 @@ from physseg.modeling.encoded import EncodedImage
 
 logger = logging.getLogger(__name__)
 
+# Names; or a benchmark, a registered data set or a text file that holds them.
+Vocabulary = str | os.PathLike | Sequence[str]
+
 
 class Predictor:
     """Open-vocabulary segmentation of images held as arrays.
@@ -38,7 +42,8 @@ class Predictor:
         predictor.set_vocabulary(["roof", "chimney"])
 
     An image is resized as in evaluation (INPUT.MIN_SIZE_TEST, INPUT.MAX_SIZE_TEST; TEST.SLIDING_WINDOW and the other
-    TEST keys hold), so results equal evaluation's. MODEL.DEVICE says where it runs.
+    TEST keys hold), so results equal evaluation's. MODEL.DEVICE says where it runs. Threads may share one: words and
+    threshold of a call are its own, and the text features of names that were used before are kept.
 
     Args:
         config_file: a YAML file of configs/ or one of your own.
@@ -59,7 +64,7 @@ class Predictor:
         self,
         config_file: str | os.PathLike,
         weights: str | os.PathLike | None = None,
-        vocabulary: str | os.PathLike | Sequence[str] | None = None,
+        vocabulary: Vocabulary | None = None,
         opts: Sequence[object] = (),
     ) -> None:
         cfg = load_config(config_file, opts)
@@ -81,7 +86,7 @@ class Predictor:
         self.vocabulary = list(self.model.vocabulary) if names is None else names
         self._resize = ResizeShortestEdge([cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST)
 
-    def set_vocabulary(self, names: str | os.PathLike | Sequence[str]) -> None:
+    def set_vocabulary(self, names: Vocabulary) -> None:
         """Use other names from the next call on; nothing is trained or loaded for it.
 
         Args:
@@ -93,25 +98,34 @@ class Predictor:
         """
         self.vocabulary = resolve_vocabulary(names)
 
-    def __call__(self, images: np.ndarray | Sequence[np.ndarray]) -> dict[str, Tensor] | list[dict[str, Tensor]]:
+    def __call__(
+        self, images: np.ndarray | Sequence[np.ndarray], vocabulary: Vocabulary | None = None
+    ) -> dict[str, Tensor] | list[dict[str, Tensor]]:
         """Class probabilities.
 
         Args:
             images: RGB uint8 (H, W, 3), or a list of them, of any sizes.
+            vocabulary: as `set_vocabulary`, for this call alone; None: the names in use.
 
         Returns:
             Per image a dict with ``sem_seg``: float32 (T, H, W) in [0, 1] on the CPU. Every class has its own sigmoid:
             a pixel's values need not sum to 1. One image gives one dict, a list gives a list.
 
         Raises:
-            TypeError, ValueError: an image of another type, dtype or shape.
+            TypeError, ValueError: an image of another type, dtype or shape; a vocabulary as in `set_vocabulary`.
         """
         arrays, single = as_image_list(images)
-        outputs = self.model([self._input(image) for image in arrays]) if arrays else []
+        names = self._names(vocabulary)
+        outputs = self.model([self._input(image, names) for image in arrays]) if arrays else []
         results = [{"sem_seg": output["sem_seg"].float().cpu()} for output in outputs]
         return results[0] if single else results
 
-    def labels(self, images: np.ndarray | Sequence[np.ndarray], threshold: float = 0.0) -> Tensor | list[Tensor]:
+    def labels(
+        self,
+        images: np.ndarray | Sequence[np.ndarray],
+        threshold: float = 0.0,
+        vocabulary: Vocabulary | None = None,
+    ) -> Tensor | list[Tensor]:
         """Index of the likeliest name per pixel; the (T, H, W) probabilities are never held whole.
 
         Args, errors: as `segment`.
@@ -119,16 +133,20 @@ class Predictor:
         Returns:
             Per image int64 (H, W) on the CPU, values 0 to T - 1, or T where below the threshold.
         """
-        results = self.segment(images, threshold)
+        results = self.segment(images, threshold, vocabulary=vocabulary)
         return results["labels"] if isinstance(results, dict) else [result["labels"] for result in results]
 
     def segment(
-        self, images: np.ndarray | Sequence[np.ndarray], threshold: float = 0.0, probabilities: bool = False
+        self,
+        images: np.ndarray | Sequence[np.ndarray],
+        threshold: float = 0.0,
+        probabilities: bool = False,
+        vocabulary: Vocabulary | None = None,
     ) -> dict[str, Tensor] | list[dict[str, Tensor]]:
         """Labels with their probabilities.
 
         Args:
-            images: as in a call.
+            images, vocabulary: as in a call.
             threshold: pixels whose best probability is below it get index T ("other"), 0 to 1.
             probabilities: give all of them too, as a call does.
 
@@ -140,12 +158,12 @@ class Predictor:
         Raises:
             TypeError, ValueError: as in a call, or a threshold out of range.
         """
-        if not 0.0 <= threshold <= 1.0:
-            raise ValueError(f"threshold is {threshold}; expected a probability from 0 to 1")
+        _check_threshold(threshold)
         arrays, single = as_image_list(images)
+        names = self._names(vocabulary)
         wanted = {"output": "probabilities" if probabilities else "labels"}
-        outputs = self.model([self._input(image) | wanted for image in arrays]) if arrays else []
-        results = [_with_labels(output, threshold, len(self.vocabulary)) for output in outputs]
+        outputs = self.model([self._input(image, names) | wanted for image in arrays]) if arrays else []
+        results = [_with_labels(output, threshold, len(names)) for output in outputs]
         return results[0] if single else results
 
     def encode(self, image: np.ndarray) -> EncodedImage:
@@ -154,19 +172,18 @@ class Predictor:
         Raises:
             TypeError, ValueError: as in a call.
         """
-        return self.model.encode_image(self._input(check_image(image)))
+        return self.model.encode_image(self._input(check_image(image), self.vocabulary))
 
-    def segment_encoded(self, image: EncodedImage, vocabulary: Sequence[str]) -> dict[str, Tensor]:
+    def segment_encoded(
+        self, image: EncodedImage, vocabulary: Vocabulary | None = None, threshold: float = 0.0
+    ) -> dict[str, Tensor]:
         """As `segment` of one image, with other words: text, aggregation and decoder alone run.
 
-        Args:
-            vocabulary: T names, for this call alone.
-
-        Raises:
-            TypeError, ValueError: as `set_vocabulary`.
+        Args, errors: as `segment`.
         """
-        names = resolve_vocabulary(vocabulary)
-        return _with_labels(self.model.predict_encoded(image, names, "labels"), 0.0, len(names))
+        _check_threshold(threshold)
+        names = self._names(vocabulary)
+        return _with_labels(self.model.predict_encoded(image, names, "labels"), threshold, len(names))
 
     def check_size(self, image: np.ndarray) -> None:
         """Raise ValueError if the image is so narrow that resizing leaves nothing of its short side."""
@@ -178,11 +195,20 @@ class Predictor:
                 "pixels left on its short side"
             )
 
-    def _input(self, image: np.ndarray) -> dict[str, object]:
+    def _names(self, vocabulary: Vocabulary | None) -> list[str]:
+        """Read once in a call: another thread may set another vocabulary meanwhile."""
+        return self.vocabulary if vocabulary is None else resolve_vocabulary(vocabulary)
+
+    def _input(self, image: np.ndarray, names: list[str]) -> dict[str, object]:
         self.check_size(image)
         height, width = image.shape[:2]
         resized = self._resize.get_transform(image).apply_image(image)
-        return {"image": to_tensor(resized), "height": height, "width": width, "vocabulary": self.vocabulary}
+        return {"image": to_tensor(resized), "height": height, "width": width, "vocabulary": names}
+
+
+def _check_threshold(threshold: float) -> None:
+    if not 0.0 <= threshold <= 1.0:
+        raise ValueError(f"threshold is {threshold}; expected a probability from 0 to 1")
 
 
 def _with_labels(output: dict[str, Tensor], threshold: float, other: int) -> dict[str, Tensor]:
@@ -197,7 +223,7 @@ def _with_labels(output: dict[str, Tensor], threshold: float, other: int) -> dic
     return {"labels": labels} | result
 
 
-def resolve_vocabulary(names: str | os.PathLike | Sequence[str]) -> list[str]:
+def resolve_vocabulary(names: Vocabulary) -> list[str]:
     """A list of names, or the names that a benchmark or file stands for, checked.
 
     Raises:
@@ -211,9 +237,15 @@ def resolve_vocabulary(names: str | os.PathLike | Sequence[str]) -> list[str]:
                 raise
             raise ValueError(f"{error}. For a list of words give a list: ['cat', 'dog']") from None
     names = check_vocabulary(names)
+    _warn_of_collisions(tuple(names))
+    return names
+
+
+@lru_cache(maxsize=64)
+def _warn_of_collisions(names: tuple[str, ...]) -> None:
+    """Once per vocabulary, not once per picture."""
     for name, indices in first_synonym_collisions(names).items():
         logger.warning("%d names begin with %r: with MODEL.TEXT.SYNONYMS first, only one can win.", len(indices), name)
-    return names
 
 
 def split_words(words: str) -> str | list[str]:

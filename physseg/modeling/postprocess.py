@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from physseg.modeling.catseg.cost_volume import ClassLogits
+from physseg.modeling.catseg.cost_volume import DROPPED_LOGIT, ClassLogits
 from physseg.modeling.sliding_window import WindowPlan, merge_windows
 from physseg.timing import stage
 
@@ -53,6 +53,30 @@ def labels_by_chunks(probabilities: Callable[[slice], Tensor], classes: Tensor) 
     return labels, best
 
 
+def probabilities_by_chunks(
+    probabilities: Callable[[slice], Tensor], classes: Tensor, total: int, size: tuple[int, int]
+) -> Tensor:
+    """All classes' maps, made a few at a time and written into the result: nothing else of its size exists.
+
+    Args:
+        probabilities, classes: as in `labels_by_chunks`; classes that are not listed get a dropped logit's probability.
+        total: T.
+
+    Returns:
+        (T, *size).
+    """
+    result = None
+    for start in range(0, len(classes), RESIZE_CHUNK):
+        part = slice(start, start + RESIZE_CHUNK)
+        values = probabilities(part)
+        if result is None:
+            dropped = torch.tensor(DROPPED_LOGIT, dtype=values.dtype).sigmoid().item()
+            complete = len(classes) == total
+            result = values.new_empty(total, *size) if complete else values.new_full((total, *size), dropped)
+        result[classes[part]] = values
+    return result
+
+
 @stage("resize")
 def whole_prediction(
     logits: ClassLogits, size: tuple[int, int], used: tuple[float, float], labels_only: bool
@@ -66,11 +90,8 @@ def whole_prediction(
     Returns:
         ``sem_seg`` (T, height, width) probabilities, or ``labels`` and ``scores`` (height, width).
     """
-    if not labels_only:
-        return {"sem_seg": resize_probabilities(_at_least_float32(logits.dense()[0]).sigmoid(), size, used)}
     values = _at_least_float32(logits.values[0]).sigmoid()
-    labels, scores = labels_by_chunks(lambda part: resize_probabilities(values[part], size, used), _class_ids(logits))
-    return {"labels": labels, "scores": scores}
+    return _prediction(lambda part: resize_probabilities(values[part], size, used), logits, size, labels_only)
 
 
 @stage("resize")
@@ -83,15 +104,22 @@ def windows_prediction(
         parts: logits of the windows of one image, the whole image last, in any split.
     """
 
-    def probabilities(values: Tensor) -> Tensor:
-        return resize_probabilities(merge_windows(_at_least_float32(values), plan), size)
-
-    if not labels_only:
-        dense = torch.cat([part.dense() for part in parts])
-        return {"sem_seg": torch.cat([probabilities(part) for part in dense.split(RESIZE_CHUNK, dim=1)])}
-    # Only classes that some window kept can win.
+    # The classes that some window kept; another one has the same probability everywhere.
     logits = ClassLogits.union(parts)
-    labels, scores = labels_by_chunks(lambda part: probabilities(logits.values[:, part]), _class_ids(logits))
+
+    def probabilities(part: slice) -> Tensor:
+        return resize_probabilities(merge_windows(_at_least_float32(logits.values[:, part]), plan), size)
+
+    return _prediction(probabilities, logits, size, labels_only)
+
+
+def _prediction(
+    probabilities: Callable[[slice], Tensor], logits: ClassLogits, size: tuple[int, int], labels_only: bool
+) -> dict[str, Tensor]:
+    classes = _class_ids(logits)
+    if not labels_only:
+        return {"sem_seg": probabilities_by_chunks(probabilities, classes, logits.total, size)}
+    labels, scores = labels_by_chunks(probabilities, classes)
     return {"labels": labels, "scores": scores}
 
 
