@@ -19,6 +19,9 @@ REQUIRES = [
     "PyYAML>=5.1",
     "pycocotools>=2.0.6",
     "matplotlib>=3.6",
+    # The report's page.
+    "Jinja2>=3.0",
+    "MarkupSafe>=2.0",
     "safetensors>=0.4.1",
     "tqdm>=4.60",
     # Published checkpoints by name.
@@ -36,7 +39,7 @@ EXTRAS = {
     # GeoTIFF, pictures read by windows, polygons.
     "geo": ["rasterio>=1.3"],
     # The page of `physseg serve`.
-    "web": ["gradio>=6.0"],
+    "web": ["gradio>=6.0", "starlette>=0.40"],
     # Training over several nodes.
     "slurm": ["submitit>=1.5"],
     "dev": [
@@ -53,6 +56,8 @@ EXTRAS = {
         "playwright>=1.40",
     ],
 }
+# Endings of what lies beside the code.
+DATA_FILES = ("tsv", "json", "jsonl", "txt", "npz", "safetensors", "html", "css", "js", "j2")
 
 setup(
     name="physseg",
@@ -76,10 +81,7 @@ setup(
     package_dir={"physseg.configs": "configs"},
     package_data={
         "physseg.configs": ["**/*.yaml"],
-        "physseg": [
-            *("**/*.tsv", "**/*.json", "**/*.jsonl", "**/*.txt", "**/*.npz", "**/*.safetensors"),
-            *("**/*.html", "**/*.css", "**/*.js"),
-        ],
+        "physseg": [f"**/*.{ending}" for ending in DATA_FILES],
     },
     install_requires=REQUIRES,
     extras_require=EXTRAS,

@@ -1,13 +1,14 @@
 import json
 import re
+import xml.etree.ElementTree as ET
 
 import pytest
 import torch
 from detectron2.data import DatasetCatalog
 
-from physseg.evaluation.charts import line_chart, scatter_chart
 from physseg.evaluation.pictures import save_pictures
 from physseg.evaluation.report import Run, read_curves, write_report
+from physseg.evaluation.report.charts import line_chart, scatter_chart
 from physseg.evaluation.runner import run_benchmarks
 from physseg.evaluation.tables import Row
 
@@ -23,18 +24,43 @@ def test_curves_survive_a_torn_line_and_a_resumed_run(tmp_path):
     assert read_curves(path) == {"total_loss": [(0, 2.0), (20, 1.0)]}
 
 
-def test_line_chart_maps_points_into_its_frame():
-    chart = line_chart({"loss": [(0, 1.0), (10, 0.0), (20, float("nan"))]}, "iteration", "loss")
-    points = re.search(r'polyline points="([^"]+)"', chart).group(1)
-    assert points == "56.0,14.0 624.0,258.0"
-    assert line_chart({"loss": []}, "x", "y") == ""
-    assert "polyline" in line_chart({"flat": [(0, 1.0), (1, 1.0)]}, "x", "y")
+def path_points(chart, series):
+    """Points of a series' path in the drawing's coordinates."""
+    (group,) = (g for g in ET.fromstring(chart.svg).iter("g") if g.get("data-series") == series)
+    return [tuple(map(float, p)) for p in re.findall(r"[ML] (\S+) (\S+)", next(group.iter("path")).get("d"))]
 
 
-def test_scatter_chart_escapes_labels():
-    chart = scatter_chart({"seen": [(0.5, 50.0, "a<b")], "unseen": []}, "cosine", "IoU")
-    assert "a&lt;b: 50.0 at 0.500" in chart
-    assert scatter_chart({"seen": []}, "x", "y") == ""
+def test_line_chart_draws_its_finite_points():
+    chart = line_chart({"loss": [(0, 1.0), (10, 0.0), (20, float("nan")), (20, 0.5)]}, "iteration", "loss")
+    (x0, y0), (x1, y1), (x2, y2) = path_points(chart, "0")
+    assert x0 < x1 < x2
+    assert x2 - x1 == pytest.approx(x1 - x0)
+    assert y2 - y0 == pytest.approx((y1 - y0) / 2)
+    assert y1 > y0  # SVG counts downwards
+    assert chart.key == [("loss", "var(--series-0)")]
+    assert line_chart({"loss": []}, "x", "y") is None
+    assert path_points(line_chart({"flat": [(0, 1.0), (1, 1.0)]}, "x", "y"), "0")
+
+
+def test_scatter_chart_names_its_points_and_escapes_them():
+    groups = {"none": [], "seen": [(0.5, 50.0, "a<b"), (0.25, 100.0, "c")], "unseen": [(0.1, float("nan"), "d")]}
+    chart = scatter_chart(groups, "cosine", "IoU")
+    assert "a&lt;b: 50.0 at 0.500" in chart.svg
+    titles = {point.find("title").text: point for point in ET.fromstring(chart.svg).iter("use") if len(point)}
+    assert list(titles) == ["a<b: 50.0 at 0.500", "c: 100.0 at 0.250"]
+    x, y = ([float(point.get(axis)) for point in titles.values()] for axis in "xy")
+    assert x[0] > x[1]
+    assert y[0] > y[1]
+    assert scatter_chart({"seen": []}, "x", "y") is None
+
+
+def test_charts_take_their_colours_from_the_page():
+    svg = line_chart({"loss": [(0, 1.0), (1, 2.0)]}, "iteration & more", "loss").svg
+    assert "var(--soft)" in svg
+    assert "iteration &amp; more" in svg
+    assert "<style" not in svg
+    assert not re.search(r"(fill|stroke|color): *#", svg)
+    assert svg == line_chart({"loss": [(0, 1.0), (1, 2.0)]}, "iteration & more", "loss").svg
 
 
 def test_report_is_one_file_with_everything_in_it(model, cfg, benchmarks, tmp_path):
@@ -57,7 +83,7 @@ def test_report_is_one_file_with_everything_in_it(model, cfg, benchmarks, tmp_pa
     metrics.write_text("\n".join(json.dumps({"iteration": i, "total_loss": 1 / (i + 1)}) for i in range(5)))
     page = write_report(tmp_path / "report.html", runs, metrics_file=metrics, extra_rows=[Row("a paper's", {"x": 1.0})])
     text = page.read_text()
-    assert not re.search(r"""(src|href)=["'](?!data:)""", text)
+    assert not re.search(r"""(src|href)=["'](?!data:|#)""", text)
     assert "http" not in re.sub(r"<pre>.*?</pre>", "", text, flags=re.S)
     assert text.count("data:image/") == 2 * 2 * 5
     assert "trained &lt;b&gt;" in text

@@ -3,25 +3,18 @@
 Images are embedded, charts are inline SVG; the page opens from a mail attachment without a server or a network.
 """
 
-import html
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
 from physseg.data.specs import find_spec
-from physseg.evaluation.charts import line_chart
-from physseg.evaluation.report_classes import class_bars, html_table, score, seen_unseen_section
-from physseg.evaluation.report_gallery import Run, galleries
-from physseg.evaluation.report_style import STYLE
+from physseg.evaluation.report.charts import Chart, line_chart
+from physseg.evaluation.report.classes import Table, class_bars, score, seen_unseen
+from physseg.evaluation.report.gallery import Run, galleries
 from physseg.evaluation.tables import TIME_HEAD, Row, columns_of, published_for, time_shares
 from physseg.io import write_text_atomic
-
-__all__ = ["Run", "read_curves", "write_report"]
-
-_METRICS_NOTE = (
-    "<p>mIoU_old divides by the classes present or predicted (Detectron2 0.6 and mmseg); N_gt and N_gt_or_pred are the "
-    "two class counts. Time: the model up to its logits; resizing them and choosing labels; counting; files.</p>"
-)
 
 
 def write_report(
@@ -43,22 +36,23 @@ def write_report(
     """
     rows = [Row(run.name, {r["key"]: r["metrics"]["mIoU"] for r in run.results}) for run in runs] + list(extra_rows)
     main = runs[-1]
-    sections = [
-        f"<h1>{html.escape(title)}</h1><p>{_subtitle(main)}</p>",
-        _section("Benchmarks", _main_table(rows)),
-        _section("All metrics", _METRICS_NOTE, *(_detail_table(run) for run in runs)),
-        _section("Training", _curves(metrics_file)) if metrics_file and Path(metrics_file).exists() else "",
-        _section("Seen and unseen classes", seen_unseen_section(main.results)),
-        _section("Per class", *(class_bars(result) for result in main.results)),
-        _section("Pictures", *galleries(runs)),
-        _section("Protocol", *(_protocol(run) for run in runs)),
-    ]
-    page = (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>'
-        f"<body>{''.join(sections)}</body></html>\n"
+    text = (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            title=title,
+            subtitle=_subtitle(main),
+            benchmarks=_main_table(rows),
+            details=[(run.name, _detail_table(run)) for run in runs],
+            curves=_curves(metrics_file) if metrics_file and Path(metrics_file).exists() else [],
+            seen_unseen=seen_unseen(main.results),
+            classes=[class_bars(result) for result in main.results],
+            galleries=galleries(runs),
+            runs=runs,
+            protocol=_protocol,
+        )
     )
-    write_text_atomic(path, page)
+    write_text_atomic(path, text)
     return Path(path)
 
 
@@ -79,19 +73,19 @@ def read_curves(path: str | Path) -> dict[str, list[tuple[float, float]]]:
     return {name: sorted(values.items()) for name, values in points.items()}
 
 
-def _section(title: str, *parts: str) -> str:
-    body = "".join(parts)
-    return f"<h2>{html.escape(title)}</h2>{body}" if body else ""
+def _environment() -> Environment:
+    """Everything is escaped, and a name that the page misspells is an error."""
+    loader = PackageLoader("physseg.evaluation.report", ".")
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
 
 
 def _subtitle(run: Run) -> str:
     protocol = run.results[0]["protocol"]
     clip = protocol["clip"]
-    text = f"{run.name}: CLIP {clip['name']}, {protocol['inference']}, {protocol['device']}, {protocol['date']}"
-    return html.escape(text)
+    return f"{run.name}: CLIP {clip['name']}, {protocol['inference']}, {protocol['device']}, {protocol['date']}"
 
 
-def _main_table(rows: Sequence[Row]) -> str:
+def _main_table(rows: Sequence[Row]) -> Table:
     columns = columns_of(rows)
     ours = len(rows)
     rows = [*rows, *published_for(columns)]
@@ -101,12 +95,10 @@ def _main_table(rows: Sequence[Row]) -> str:
     if any(row.source != rows[0].source for row in rows):
         head.append("source")
         body = [[*line, row.source] for line, row in zip(body, rows, strict=True)]
-    note = "<p>mIoU: mean IoU over the classes present in the ground truth, x100.</p>"
-    marks = ["ours" if i < ours else "" for i in range(len(rows))]
-    return note + html_table(head, body, marks)
+    return Table(head, body, marked=ours)
 
 
-def _detail_table(run: Run) -> str:
+def _detail_table(run: Run) -> Table:
     metrics = list(dict.fromkeys(metric for r in run.results for metric in r["metrics"]))
     body = []
     for r in run.results:
@@ -114,25 +106,18 @@ def _detail_table(run: Run) -> str:
         numbers = [score(r["metrics"].get(metric)) for metric in metrics]
         count = str(r["protocol"]["dataset"]["images"])
         body.append([r["title"], *numbers, count, f"{speed:.1f}" if speed else "-", *time_shares(r)])
-    head = ["", *metrics, "images", "images/s", *TIME_HEAD]
-    return f"<h3>{html.escape(run.name)}</h3>{html_table(head, body)}"
+    return Table(["", *metrics, "images", "images/s", *TIME_HEAD], body)
 
 
-def _curves(path: str | Path) -> str:
+def _curves(path: str | Path) -> list[Chart]:
     curves = read_curves(path)
     losses = {name: points for name, points in curves.items() if "loss" in name}
     scores = {name: points for name, points in curves.items() if name.endswith("mIoU")}
     charts = [line_chart(losses, "iteration", "loss"), line_chart(scores, "iteration", "mIoU")]
-    return f'<div class="charts">{"".join(f"<div>{chart}</div>" for chart in charts if chart)}</div>'
+    return [chart for chart in charts if chart]
 
 
-def _protocol(run: Run) -> str:
-    parts = []
-    for result in run.results:
-        shown = {k: v for k, v in result["protocol"].items() if k != "config"}
-        shown |= {"peak_memory": result["peak_memory"], "seconds": round(result["timing"]["seconds"], 1)}
-        text = html.escape(json.dumps(shown, indent=2))
-        parts.append(f"<details><summary>{html.escape(result['title'])}</summary><pre>{text}</pre></details>")
-    config = html.escape(run.results[0]["protocol"]["config"])
-    parts.append(f"<details><summary>whole config</summary><pre>{config}</pre></details>")
-    return f"<h3>{html.escape(run.name)}</h3>{''.join(parts)}"
+def _protocol(result: dict) -> str:
+    shown = {k: v for k, v in result["protocol"].items() if k != "config"}
+    shown |= {"peak_memory": result["peak_memory"], "seconds": round(result["timing"]["seconds"], 1)}
+    return json.dumps(shown, indent=2)
