@@ -5,7 +5,9 @@ the package, since importing anything of a package imports the package first. Al
 """
 
 import importlib.util
+import os
 import runpy
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,11 +20,12 @@ def start(program: str, first_words: Sequence[str] = ()) -> int:
         program: its name.
         first_words: put before the command line's own.
     """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _stop)
     try:
+        from physseg import signals
         from physseg.cli.boundary import run_program
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
     except ModuleNotFoundError as error:
         if error.name.split(".")[0] == "physseg":
             raise
@@ -33,7 +36,17 @@ def start(program: str, first_words: Sequence[str] = ()) -> int:
             raise
         print(f"error: {error}", file=sys.stderr)
         return 1
-    return run_program(program, [*first_words, *sys.argv[1:]])
+    status = run_program(program, [*first_words, *sys.argv[1:]])
+    if status - 128 in signals.SIGNALS:
+        signals.end_process(status)
+    return status
+
+
+def _stop(number: int, frame: object) -> None:
+    """End at once: before the program, which has its own handlers (physseg/signals.py), or after it."""
+    if os.environ.get("RANK", "0") == "0":
+        os.write(2, f"stopped by {signal.Signals(number).name}.\n".encode())
+    os._exit(128 + number)
 
 
 def command() -> int:

@@ -14,6 +14,7 @@ This module needs the standard library only; the signals themselves, and `signal
 """
 
 import contextlib
+import logging
 import multiprocessing.resource_tracker
 import os
 import signal
@@ -25,6 +26,7 @@ import types
 from _thread import interrupt_main
 from collections import deque
 from collections.abc import Callable, Iterator
+from typing import NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _ONE_REQUEST_SECONDS = 1.0
@@ -57,6 +59,37 @@ def report(stop: KeyboardInterrupt) -> int:
         name = signal.Signals(exit_status(stop) - 128).name
         print(f"stopped by {name}. {stop}".rstrip(), file=sys.stderr, flush=True)
     return exit_status(stop)
+
+
+def leave_words_to_another() -> None:
+    """Let this process say nothing when it is stopped; the one that has started it does."""
+    global _silent
+    _silent = True
+
+
+def end_process(status: int) -> NoReturn:
+    """End this process without the interpreter's own end, which after the import of PyTorch takes seconds of computing.
+
+    What is buffered is written, and workers are ended.
+    """
+    for process in multiprocessing.active_children():
+        process.kill()
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(status)
+
+
+@contextlib.contextmanager
+def explained(message: str) -> Iterator[None]:
+    """Give a stop that comes out of the block, and says nothing yet, a message such as how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        if getattr(stop, "message", ""):
+            raise
+        raise Stopped(message, exit_status(stop) - 128) from None
 
 
 @contextlib.contextmanager
@@ -239,9 +272,12 @@ _watch: _Watch | None = None
 _starting = False
 
 
+_silent = False
+
+
 def _speaks() -> bool:
-    # Of the processes of a run, started by `physseg.engine.launch` or by torchrun, one is enough.
-    return multiprocessing.parent_process() is None and os.environ.get("RANK", "0") == "0"
+    # Of the processes that torchrun has started one is enough.
+    return not _silent and os.environ.get("RANK", "0") == "0"
 
 
 def _obey(parent: int) -> None:
@@ -266,13 +302,14 @@ def _leave(number: int, frame: types.FrameType | None) -> None:
 
 
 def _after_fork() -> None:
-    global _watch
+    global _watch, _starting
     if _watch is None:
         return
     _watch = None
     signal.set_wakeup_fd(-1)
     if not _starting:
         _obey(os.getppid())
+    _starting = False
 
 
 os.register_at_fork(after_in_child=_after_fork)

@@ -2,7 +2,7 @@
 
 - A refusal, or a limit of the machine: its message, the last line beginning with "error:", and status 1.
 - A bug: the traceback, a line that says it is one, and status 70 (EX_SOFTWARE of sysexits.h).
-- Ctrl-C: one line, and status 130.
+- Ctrl-C or SIGTERM: one line, and status 130 or 143 (physseg/signals.py).
 
 ``--traceback``, understood by every program, shows the traceback of the first kind too; where a run keeps a log file,
 it is always in there. What is what is decided in physseg/cli/judgement.py.
@@ -23,10 +23,11 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from physseg import signals
 from physseg.cli.judgement import Judgement, Kind, judge
 
 ISSUES = "the project's issue tracker"
-INTERRUPTED, BUG = 130, 70
+BUG = 70
 _OPTION = "--traceback"
 # Longer than torchrun and mp.spawn take to notice that a process has ended.
 _GRACE_SECONDS = 5.0
@@ -57,7 +58,11 @@ def run_program(program: str | Callable[[Sequence[str]], int], argv: Sequence[st
 
     with _settings(_OPTION in words):
         words = [word for word in words if word != _OPTION]
-        return _guarded(run)
+        try:
+            with signals.handled():
+                return _guarded(run)
+        except KeyboardInterrupt as stop:
+            return signals.report(stop)
 
 
 def run_in_process(main: Callable[..., Any], *args: Any) -> None:
@@ -65,6 +70,7 @@ def run_in_process(main: Callable[..., Any], *args: Any) -> None:
 
     Raises:
         SystemExit: with the status, unless it is 0.
+        KeyboardInterrupt: as it came; it is for whoever started the process.
     """
 
     def run() -> None:
@@ -98,9 +104,6 @@ def _guarded(run: Callable[[], int | None]) -> int:
         if isinstance(end.code, str):
             print(end.code, file=sys.stderr)
         return end.code if isinstance(end.code, int) else int(end.code is not None)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return INTERRUPTED
     except Exception as error:
         if isinstance(error, BrokenPipeError) and _nobody_reads():
             _close_stdout()  # what reads our output has read enough, as `| head` does

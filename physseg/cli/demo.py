@@ -9,7 +9,6 @@ checkpoints in the output folder. Interrupted at any point, the same command goe
 
 import argparse
 import logging
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ import torch
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
 
+from physseg import signals
 from physseg.cli.arguments import new_parser
 from physseg.config import load_config
 from physseg.data.conversion import convert
@@ -48,14 +48,11 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run all steps; 130 after Ctrl-C."""
+    """Run all steps."""
     args = parser().parse_args(argv)
-    try:
+    with signals.explained("The same command goes on from here."):
         cfg = load_config(CONFIG, args.opts, output_dir=args.output)
         demo(cfg)
-    except KeyboardInterrupt:
-        print("\nInterrupted. The same command goes on from here.", file=sys.stderr)
-        return 130
     return 0
 
 

@@ -11,7 +11,6 @@ Keys and values after the options override the config. See docs/evaluation.md.
 
 import argparse
 import logging
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from detectron2.modeling import build_model
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
+from physseg import signals
 from physseg.cli.arguments import new_parser, split_at_first_key
 from physseg.cli.boundary import run_in_process
 from physseg.config import load_config
@@ -38,18 +38,15 @@ logger = logging.getLogger("physseg")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Evaluate as the command line says; 130 after Ctrl-C."""
+    """Evaluate as the command line says."""
     args = parse(argv)
-    try:
+    with signals.explained("The same command goes on at the next image."):
         cfg = load_config(args.config_file, args.opts)
         register_custom(cfg)
         cfg.DATASETS.TEST = tuple(dataset_name(key) for key in args.benchmarks or cfg.DATASETS.TEST)
         if args.weights is not None:
             cfg.MODEL.WEIGHTS = args.weights
         launch(run_in_process, args.num_gpus, device=cfg.MODEL.DEVICE, args=(run, cfg, args))
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on at the next image", file=sys.stderr)
-        return 130
     return 0
 
 

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 from tqdm import tqdm
 
+from physseg import signals
 from physseg.cli.arguments import add_model, add_vocabulary, new_parser, number, some_path, vocabulary_of
 from physseg.cli.predict_tiles import add_tile_options, segment_by_tiles, tile_options
 from physseg.data.images import BrokenFileError
@@ -30,13 +31,10 @@ from physseg.paths import writable_folder
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Predict as the command line says; 1 if a file failed, 130 after Ctrl-C."""
+    """Predict as the command line says; 1 if a file failed."""
     args = parser().parse_args(argv)
-    try:
+    with signals.explained(f"Finished files are in {args.output}."):
         problems, done = run(args)
-    except KeyboardInterrupt:
-        print(f"interrupted; finished files are in {args.output}", file=sys.stderr)
-        return 130
     print(f"{done} of {done + len(problems)} files segmented; results are in {args.output}")
     for problem in problems:
         print(f"failed: {problem}", file=sys.stderr)

@@ -1,10 +1,9 @@
 """Hooks of training: learning rates, checkpoints, evaluation, and an orderly end on Ctrl-C."""
 
+import contextlib
 import logging
 import math
-import os
-import signal
-import threading
+import sys
 from collections.abc import Callable, Mapping
 
 import torch
@@ -13,6 +12,7 @@ from detectron2.engine import HookBase
 from detectron2.engine import hooks as d2_hooks
 from detectron2.utils import comm
 
+from physseg import signals
 from physseg.engine.checkpointing import TrainingCheckpointer
 from physseg.engine.random_state import capture_random_state
 from physseg.evaluation.evaluator import regions_from_config
@@ -21,7 +21,7 @@ from physseg.evaluation.metrics import SCORES
 logger = logging.getLogger(__name__)
 
 
-class TrainingInterrupted(KeyboardInterrupt):
+class TrainingInterrupted(signals.Stopped):
     """Training ended early because it was asked to; a checkpoint is saved. The message says how to go on."""
 
 
@@ -59,20 +59,29 @@ class Checkpointing(HookBase):
     def __init__(self, checkpointer: TrainingCheckpointer, period: int) -> None:
         self._checkpointer = checkpointer
         self._period = period
+        self._saved = -1
 
     def after_step(self) -> None:
         done = self.trainer.iter + 1
-        last = done >= self.trainer.max_iter
-        stop = self.trainer.stop_requested
-        if last:
+        if done >= self.trainer.max_iter:
             self._save("model_final")
-        elif stop or done % self._period == 0:
+        elif self.trainer.stop_requested:
+            self.save_and_stop(self.trainer.stop_requested)
+        elif done % self._period == 0:
             self._save(f"model_{self.trainer.iter:07d}")
-        if stop and not last:
-            raise TrainingInterrupted(
-                f"Training was interrupted after iteration {self.trainer.iter}; its state is saved. "
-                "Run the same command with --resume to continue."
-            )
+
+    def save_and_stop(self, number: int) -> None:
+        """Save the state after this iteration, if that is not done, and raise `TrainingInterrupted`.
+
+        Called in all processes or in none; ``number`` is the signal's.
+        """
+        if self._saved != self.trainer.iter:
+            self._save(f"model_{self.trainer.iter:07d}")
+        raise TrainingInterrupted(
+            f"Training was interrupted after iteration {self.trainer.iter}; its state is saved. "
+            "Run the same command with --resume to continue.",
+            number,
+        )
 
     def _save(self, name: str) -> None:
         extra = training_extras(self.trainer.iter)
@@ -85,6 +94,7 @@ class Checkpointing(HookBase):
         error = comm.all_gather(error)[0]
         if error:
             raise OSError(error)
+        self._saved = self.trainer.iter
 
 
 def training_extras(iteration: int) -> dict:
@@ -94,7 +104,22 @@ def training_extras(iteration: int) -> dict:
 
 
 class EvalHook(d2_hooks.EvalHook):
-    """Detectron2's, but the final evaluation runs only if training came to its end."""
+    """Detectron2's, but the final evaluation runs only if training came to its end, and a stop does not wait for one.
+
+    Args:
+        period, evaluate: as Detectron2's. ``evaluate`` raises `Stopped` in all processes or in none.
+        save_and_stop: see `Checkpointing`.
+    """
+
+    def __init__(self, period: int, evaluate: Callable[[], Mapping], save_and_stop: Callable[[int], None]) -> None:
+        super().__init__(period, evaluate)
+        self._save_and_stop = save_and_stop
+
+    def after_step(self) -> None:
+        try:
+            super().after_step()
+        except signals.Stopped as stop:
+            self._save_and_stop(stop.number)
 
     def after_train(self) -> None:
         # iter == max_iter only after the last iteration has succeeded; Detectron2's condition also holds if it failed.
@@ -139,35 +164,20 @@ class BestCheckpoint(HookBase):
 
 
 class StopOnSignal(HookBase):
-    """Turns the first Ctrl-C or SIGTERM into a stop after the iteration in progress; the second one acts at once."""
+    """Lets Ctrl-C and SIGTERM wait for the iteration in progress: `TrainStep` agrees on them, `Checkpointing` saves.
 
-    _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-    def __init__(self, request_stop: Callable[[], None]) -> None:
-        self._request_stop = request_stop
-        self._before: dict[int, object] = {}
-        self._process = os.getpid()
+    From the last iteration on they act as elsewhere in a program; one that came too late to be agreed on, then.
+    """
 
     def before_train(self) -> None:
-        if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._handle) for number in self._SIGNALS}
+        self._deferral = contextlib.ExitStack()
+        self._deferral.enter_context(
+            signals.deferred("Stopping after this iteration; a checkpoint will be saved. Once more to stop at once.")
+        )
 
     def after_train(self) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before = {}
-
-    def _handle(self, number: int, frame) -> None:
-        if os.getpid() != self._process:
-            # A data worker, forked from this process: Ctrl-C reaches it too, and is not its business.
-            if number != signal.SIGINT:
-                signal.signal(number, signal.SIG_DFL)
-                os.kill(os.getpid(), number)
-            return
-        logger.warning("Stopping after this iteration; a checkpoint will be saved. Once more to stop at once.")
-        self._request_stop()
-        for each in self._SIGNALS:
-            signal.signal(each, signal.SIG_DFL if each != signal.SIGINT else signal.default_int_handler)
+        # Called after an error too, which then is the reason to end.
+        self._deferral.__exit__(*sys.exc_info())
 
 
 def peak_memory_mb() -> float:

@@ -1,9 +1,7 @@
-"""One process of a run: set up, train or evaluate, and end with a status if it was interrupted."""
+"""One process of a run: set up, train or evaluate."""
 
 import argparse
 import logging
-import signal
-import sys
 from pathlib import Path
 
 from detectron2.config import CfgNode
@@ -15,18 +13,16 @@ from physseg.engine.train_step import NonFiniteLossError
 from physseg.engine.trainer import Trainer
 from physseg.engine.weights import load_weights
 from physseg.io import write_json_atomic
+from physseg.signals import Stopped
 
 logger = logging.getLogger(__name__)
-
-# As the shell's for a process ended by SIGINT.
-_INTERRUPTED = 130
 
 
 def train_or_evaluate(cfg: CfgNode, args: argparse.Namespace, trainer_type: type[Trainer]) -> None:
     """Do what the command line of Detectron2's parser says.
 
     Raises:
-        SystemExit: interrupted; training is saved.
+        physseg.signals.Stopped: by Ctrl-C or SIGTERM; training is saved, and the log says how to go on.
         NonFiniteLossError: a loss is not finite; the message says which checkpoint is kept.
     """
     set_up(cfg, args)
@@ -40,15 +36,13 @@ def train_or_evaluate(cfg: CfgNode, args: argparse.Namespace, trainer_type: type
         if comm.is_main_process() and results:
             _write_results(cfg, results)
     except TrainingInterrupted as stop:
-        # The first process to end takes the others with it, and a Ctrl-C may reach one of them only now.
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         logger.warning("%s", stop)
-        comm.synchronize()
-        signal.signal(signal.SIGINT, before)
-        sys.exit(_INTERRUPTED)
-    except KeyboardInterrupt:
-        logger.warning("Interrupted. --resume continues from the newest checkpoint in %s, if any.", cfg.OUTPUT_DIR)
-        sys.exit(_INTERRUPTED)
+        comm.synchronize()  # torchrun ends the others when the first has ended
+        raise Stopped(number=stop.number) from None
+    except Stopped as stop:
+        if not args.eval_only:
+            logger.warning("--resume continues from the newest checkpoint in %s, if any.", cfg.OUTPUT_DIR)
+        raise Stopped(number=stop.number) from None
     except NonFiniteLossError as error:
         raise NonFiniteLossError(
             f"{error} Training stopped; the last good checkpoint in {cfg.OUTPUT_DIR} is kept."

@@ -12,6 +12,7 @@ from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from physseg import signals
 from physseg.engine.ema import WeightEMA
 from physseg.engine.gradients import GradientMeter, TermGradients, short
 from physseg.engine.loss_balance import LossBalance
@@ -74,8 +75,8 @@ class TrainStep(TrainerBase):
         balance: gives the additions' factors, if given.
 
     Attributes:
-        stop_requested: whether any process was asked to stop (`request_stop`) before it last exchanged losses with the
-            others. It is the same in all processes, and once True it stays so.
+        stop_requested: number of the signal that asked any process to stop (`physseg.signals.requested`) before it last
+            exchanged losses with the others, or 0. It is the same in all processes, and once set it stays so.
     """
 
     def __init__(
@@ -99,18 +100,12 @@ class TrainStep(TrainerBase):
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self.device_type = self.parameters[0].device.type
         self.grad_scaler = build_grad_scaler(self.device_type, options.amp, options.amp_dtype)
-        self.stop_requested = False
-        # Of this process alone. A signal may set it at any moment, so that nothing else may ever write to it.
-        self._asked_to_stop = False
+        self.stop_requested = 0
 
     def start(self, data_loader: Iterable[Sequence[dict]]) -> None:
         """Take batches from this loader from now on."""
         self.data_loader = data_loader
         self._batches = iter(data_loader)
-
-    def request_stop(self) -> None:
-        """Ask for a stop after the iteration in progress, or the next if the processes are exchanging losses."""
-        self._asked_to_stop = True
 
     def run_step(self) -> None:
         """Run one iteration.
@@ -237,8 +232,9 @@ class TrainStep(TrainerBase):
 
     def _agree(self, losses: dict[str, float], data_time: float) -> None:
         """Share losses and stop requests among the processes, log them, stop at the first that is not finite."""
-        everyone = comm.all_gather((losses, data_time, self._asked_to_stop))
-        self.stop_requested = self.stop_requested or any(stop for *_, stop in everyone)
+        # A signal that comes during the exchange is part of the next one: the request is kept where the handler put it.
+        everyone = comm.all_gather((losses, data_time, signals.requested()))
+        self.stop_requested = self.stop_requested or max(number for *_, number in everyone)
         mean = {name: sum(own[name] for own, *_ in everyone) / len(everyone) for name in losses}
         total = sum(mean.values())
         if total - total != 0:  # inf and NaN

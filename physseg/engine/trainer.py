@@ -73,8 +73,8 @@ class Trainer(DefaultTrainer):
         self.register_hooks(self.build_hooks())
 
     @property
-    def stop_requested(self) -> bool:
-        """Whether a signal asked for a stop; the same in all processes after an iteration."""
+    def stop_requested(self) -> int:
+        """The signal that asked for a stop, or 0; the same in all processes after an iteration."""
         return self._trainer.stop_requested
 
     def resume_or_load(self, resume: bool = True) -> None:
@@ -145,14 +145,15 @@ class Trainer(DefaultTrainer):
     def build_hooks(self) -> list[HookBase | None]:
         """Hooks in the order they run in after each iteration."""
         cfg = self.cfg
+        checkpointing = Checkpointing(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD)
         return [
-            StopOnSignal(self._trainer.request_stop),
+            StopOnSignal(),
             d2_hooks.IterationTimer(),
             Throughput(cfg.SOLVER.IMS_PER_BATCH),
             LRScheduler(),
             # Before evaluation: if that fails, training need not be repeated.
-            Checkpointing(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD),
-            EvalHook(cfg.TEST.EVAL_PERIOD, self._evaluate) if cfg.DATASETS.TEST else None,
+            checkpointing,
+            EvalHook(cfg.TEST.EVAL_PERIOD, self._evaluate, checkpointing.save_and_stop) if cfg.DATASETS.TEST else None,
             # With one evaluation at the end, the best is the final one.
             BestCheckpoint(self.checkpointer, cfg.TEST.BEST_METRIC)
             if cfg.DATASETS.TEST and cfg.TEST.EVAL_PERIOD > 0

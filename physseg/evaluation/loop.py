@@ -12,6 +12,7 @@ from detectron2.evaluation import inference_context
 from detectron2.utils import comm
 from torch import nn
 
+from physseg import signals
 from physseg.evaluation.evaluator import SegmentationEvaluator
 from physseg.timing import REST, Clock, collect_stages, device_clock, stage
 
@@ -64,10 +65,17 @@ def evaluate_dataset(
         timing: filled with where the time went; without it nothing is timed.
         clock: of the timing; default: one that waits for the evaluator's device.
         seconds_between_reports: of the progress line.
+
+    Raises:
+        physseg.signals.Stopped: where Ctrl-C or SIGTERM are deferred, as in training: in all processes, after a batch.
     """
     batches = len(loader)
+    together = comm.get_world_size() > 1
     start = reported = time.perf_counter()
     with contextlib.ExitStack() as stack:
+        if together:
+            # All processes end here or none does: none is left waiting for another's counts.
+            stack.enter_context(signals.deferred("Stopping after this batch. Once more to stop at once."))
         if isinstance(model, nn.Module):
             stack.enter_context(inference_context(model))
         stack.enter_context(torch.no_grad())
@@ -89,6 +97,10 @@ def evaluate_dataset(
             if comm.is_main_process() and (now - reported > seconds_between_reports or index == batches):
                 reported = now
                 _report(evaluator.title, index, batches, now - start)
+            if signals.requested():
+                break
+        if number := max(comm.all_gather(signals.requested())):
+            raise signals.Stopped(number=number)
     return evaluator.evaluate() or {}
 
 

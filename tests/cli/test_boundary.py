@@ -81,7 +81,7 @@ def test_a_bug_shows_where_and_says_so(capsys):
 
 def test_ctrl_c(capsys):
     assert run_program(interrupt, []) == 130
-    assert capsys.readouterr().err == "interrupted\n"
+    assert capsys.readouterr().err == "stopped by SIGINT.\n"
 
 
 @pytest.mark.parametrize(("code", "status"), [(None, 0), (0, 0), (3, 3), ("text", 1)])

@@ -1,11 +1,23 @@
 """What stops the import of physseg is said in one line."""
 
 import builtins
+import multiprocessing
+import os
+import signal
 import sys
 
 import pytest
 
 import physseg_start
+
+
+@pytest.fixture(autouse=True)
+def handlers():
+    """A program keeps the handlers to its end; the tests go on."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture
@@ -28,7 +40,6 @@ def failing_import(monkeypatch):
 @pytest.mark.parametrize(
     ("error", "status", "message"),
     [
-        (KeyboardInterrupt(), 130, "interrupted"),
         (ModuleNotFoundError("No module named 'torch'", name="torch"), 1, "error: physseg needs torch, which is not"),
         (ImportError("physseg needs Detectron2, which is not installed"), 1, "error: physseg needs Detectron2"),
     ],
@@ -39,6 +50,23 @@ def test_one_line(failing_import, capsys, error, status, message):
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
     assert lines[0].startswith(message)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_during_the_import(monkeypatch, capfd, number):
+    genuine = builtins.__import__
+
+    def interrupted_import(name, *args, **options):
+        if name == "physseg.cli.boundary":
+            os.kill(os.getpid(), number)
+        return genuine(name, *args, **options)
+
+    monkeypatch.setattr(builtins, "__import__", interrupted_import)
+    process = multiprocessing.get_context("fork").Process(target=physseg_start.start, args=("predict",))
+    process.start()
+    process.join()
+    assert process.exitcode == 128 + number
+    assert capfd.readouterr().err == f"stopped by {signal.Signals(number).name}.\n"
 
 
 @pytest.mark.parametrize(

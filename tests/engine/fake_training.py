@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from physseg.cli.boundary import run_program
 from physseg.cli.train import main
 from physseg.config import load_config
+from physseg.data.loaders import PositionBatches, TrainingStream, TrainLoader
 from physseg.engine.trainer import Trainer
 from physseg.io import write_json_atomic
 
@@ -74,7 +75,10 @@ class FakeStream:
 
 
 class FakeTrainer(Trainer):
-    """The real trainer on the fake stream; environment variables make it die or go wrong at an iteration."""
+    """The real trainer on the fake stream; environment variables make it die or go wrong at an iteration.
+
+    FAKE_WORKERS: read the samples in so many of the real loader's worker processes.
+    """
 
     def __init__(self, cfg):
         super().__init__(cfg)
@@ -82,7 +86,12 @@ class FakeTrainer(Trainer):
 
     @classmethod
     def build_train_loader(cls, cfg, start_iteration=0):
-        return FakeStream(cfg, start_iteration)
+        stream = FakeStream(cfg, start_iteration)
+        workers = int(os.environ.get("FAKE_WORKERS", 0))
+        if not workers:
+            return stream
+        batches = PositionBatches(stream.size, comm.get_rank(), comm.get_world_size(), start_iteration)
+        return TrainLoader(TrainingStream(range(100), stream.sample, cfg.SEED), batches, workers)
 
     @classmethod
     def test(cls, cfg, model, evaluators=None):

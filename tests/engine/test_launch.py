@@ -4,10 +4,7 @@ import functools
 import json
 import multiprocessing
 import os
-import signal
 import sys
-import time
-from pathlib import Path
 
 import pytest
 import torch
@@ -81,34 +78,6 @@ def groups_left():
 
 def test_no_process_group_outlives_the_launch():
     assert run_two(groups_left) == [0, 0]
-
-
-def launch_forked(words):
-    # As the command line does, but forked: new interpreters would take longer to start than the test takes.
-    torch.multiprocessing.spawn = lambda function, args, nprocs: torch.multiprocessing.start_processes(
-        function, args, nprocs, start_method="fork"
-    )
-    sys.exit(main(words, trainer=FakeTrainer))
-
-
-@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds the processes in /proc")
-def test_ctrl_c_on_two_processes(tmp_path, capfd):
-    words = command_line(tmp_path, "SOLVER.MAX_ITER", "1000000", options=["--num-gpus", "2"])
-    process = multiprocessing.get_context("fork").Process(target=launch_forked, args=(words,))
-    process.start()
-    metrics = tmp_path / "metrics.json"
-    while not metrics.is_file():
-        time.sleep(0.05)
-        assert process.is_alive()
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    assert len(children) >= 2
-    # A terminal sends it to all processes of the group.
-    for pid in [*map(int, children), process.pid]:
-        os.kill(pid, signal.SIGINT)
-    process.join(60)
-    assert process.exitcode == 130
-    assert "--resume to continue" in "".join(capfd.readouterr())
-    assert (tmp_path / "last_checkpoint").is_file()
 
 
 def test_several_machines_need_an_address():
