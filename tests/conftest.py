@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 import socket
 
 # Before any library reads them: no plot window, and no question to a model hub.
@@ -29,9 +30,12 @@ def pytest_sessionfinish():
 
 @pytest.fixture(autouse=True)
 def ended_processes():
-    """What a test has started ends with it, also when it fails or its time is over."""
+    """What a test has started ends with it, also when it fails or its time is over; signal handlers are as before."""
     before = processes_left.descendants()
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
     processes_left.kill(processes_left.descendants() - before)
 
 

@@ -11,15 +11,6 @@ import pytest
 import physseg_start
 
 
-@pytest.fixture(autouse=True)
-def handlers():
-    """A program keeps the handlers to its end; the tests go on."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
 @pytest.fixture
 def failing_import(monkeypatch):
     """Lets the import of the boundary raise."""
