@@ -10,4 +10,4 @@ import sys
 from physseg_start import start
 
 if __name__ == "__main__":
-    sys.exit(start("prepare", ["pc59"]))
+    sys.exit(start("prepare", ["pc59", "pc60"]))

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Prepare PASCAL VOC 2012 as PAS-20 and PAS-20b.
+"""Prepare PASCAL VOC 2012 as PAS-20, PAS-20b and VOC-21.
 
 Raw: VOCdevkit/VOC2012/{JPEGImages, SegmentationClass, ImageSets/Segmentation/val.txt}.
 See datasets/README.md.
@@ -10,4 +10,4 @@ import sys
 from physseg_start import start
 
 if __name__ == "__main__":
-    sys.exit(start("prepare", ["pas20", "pas20b"]))
+    sys.exit(start("prepare", ["pas20", "pas20b", "voc21"]))

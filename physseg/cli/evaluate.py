@@ -31,7 +31,15 @@ from physseg.engine.weights import load_weights
 from physseg.evaluation.pictures import choose_evenly, most_different, read_image_counts, save_pictures
 from physseg.evaluation.report import Run, write_report
 from physseg.evaluation.runner import benchmark_key, run_benchmarks
-from physseg.evaluation.tables import columns_of, published_for, render, render_details, result_rows, write_tables
+from physseg.evaluation.tables import (
+    columns_of,
+    protocol_lines,
+    published_for,
+    render,
+    render_details,
+    result_rows,
+    write_tables,
+)
 from physseg.memory import keep_freed_memory
 
 logger = logging.getLogger("physseg")
@@ -148,4 +156,6 @@ def report(runs: list[Run], folder: Path, metrics_file: str | None) -> None:
     print(f"\n{render(rows)}")
     for each in runs:
         print(f"{each.name}\n{render_details(each.results)}")
+        for line in protocol_lines(each.results):
+            print(line)
     print(f"Report: {page}")

@@ -16,7 +16,7 @@ from physseg.data.checking import check_dataset, format_reports
 from physseg.data.conversion import convert
 from physseg.data.download import download_archives, manual_steps
 from physseg.data.raw_formats.common import MissingInputError, few
-from physseg.data.specs import datasets_root, get_specs
+from physseg.data.specs import datasets_root, find_spec, get_specs
 
 
 def parser() -> argparse.ArgumentParser:
@@ -40,7 +40,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     root = datasets_root(arguments.root)
-    specs = get_specs([f"toy_{key}" for key in arguments.datasets] if arguments.toy else arguments.datasets)
+    specs = get_specs(arguments.datasets)
+    if arguments.toy:
+        toys = [find_spec(f"toy_{spec.key}") for spec in specs]
+        if not any(toys):
+            raise ValueError(f"{', '.join(spec.title for spec in specs)}: there is no toy counterpart; leave out --toy")
+        specs = tuple(spec for spec in toys if spec is not None)
 
     if arguments.download:
         download_archives(specs, root)

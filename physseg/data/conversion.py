@@ -76,7 +76,7 @@ def convert(
 
 def makes_images(spec: BenchmarkSpec) -> bool:
     """True if preparation writes the images too."""
-    return spec.raw_format == "ade_full"
+    return spec.raw_format in ("ade_full", "cityscapes")
 
 
 def _finished(spec: BenchmarkSpec, root: Path) -> set[str]:

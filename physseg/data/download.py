@@ -80,6 +80,8 @@ ARCHIVES: dict[str, tuple[Archive, ...]] = {
     ),
     "pas20": (_VOC2012,),
     "pas20b": (_VOC2012,),
+    "voc21": (_VOC2012,),
+    "pc60": (_VOC2010, _CONTEXT_JSON),
     "pc59": (_VOC2010, _CONTEXT_JSON),
     "pc459": (
         _VOC2010,
@@ -91,7 +93,8 @@ ARCHIVES: dict[str, tuple[Archive, ...]] = {
         ),
     ),
 }
-"""By spec key. A-847 has no plain URL."""
+ARCHIVES["coco_object"] = ARCHIVES["coco_stuff_val"]
+"""By spec key. A-847 and Cityscapes have no plain URL."""
 
 _COCO_STEP = "unpack {} into coco-stuff/images/ and stuffthingmaps_trainval2017.zip into coco-stuff/annotations/"
 _VOC_STEP = "unpack VOCtrainval_{}.tar into the data root; it holds VOCdevkit/VOC{}/"
@@ -114,7 +117,13 @@ _STEPS: dict[str, tuple[str, ...]] = {
     ),
     "pas20": (_VOC_STEP.format("11-May-2012", "2012"),),
     "pas20b": (_VOC_STEP.format("11-May-2012", "2012"),),
+    "voc21": (_VOC_STEP.format("11-May-2012", "2012"),),
+    "cityscapes": (
+        "register at https://www.cityscapes-dataset.com and accept the terms",
+        "unpack leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip into cityscapes/",
+    ),
 }
+_STEPS["pc60"], _STEPS["coco_object"] = _STEPS["pc59"], _STEPS["coco_stuff_val"]
 
 
 class DownloadError(OSError):

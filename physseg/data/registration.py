@@ -38,6 +38,7 @@ def register(spec: BenchmarkSpec, root: str | os.PathLike | None = None) -> None
         vocabulary=list(spec.vocabulary),
         ignore_label=spec.ignore_label,
         evaluator_type=spec.evaluator_type,
+        background=spec.background,
     )
 
 

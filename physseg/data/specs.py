@@ -14,12 +14,17 @@ from functools import lru_cache
 from pathlib import Path
 
 from physseg.data.vocabularies import LabelRow, load_label_table
+from physseg.toy_world.vocabularies import BACKGROUND_VOCABULARIES as TOY_BACKGROUND
 from physseg.toy_world.vocabularies import VOCABULARIES as TOY_VOCABULARIES
 
 REAL = ("a847", "pc459", "a150", "pc59", "pas20", "pas20b")
 """Keys of the six benchmarks in the paper's column order."""
 TOY = tuple(f"toy_{key}" for key in REAL)
 """Their toy counterparts."""
+CLIP_ALONE = ("voc21", "pc60", "coco_object", "pas20", "cityscapes", "pc59", "a150", "coco_stuff_val")
+"""Keys of the benchmarks of training-free methods in that literature's column order."""
+TOY_CLIP_ALONE = ("toy_voc21", "toy_coco_object")
+"""Their toy counterparts, where `TOY` has none."""
 TOY_FOLDER = "toy_world"
 
 
@@ -33,9 +38,11 @@ class BenchmarkSpec:
     image_ext, label_ext: with the dot. num_images: expected number of label maps. ignore_label: value of
     unlabelled pixels in them. raw_ids: raw value of each class in train_id order. raw_maximum: largest legal
     raw value, ``raw_void`` excepted; None: any. classes: evaluated class names. vocabulary: prompts given to
-    the model. fold_from: after argmax, indices >= this become this; None: no folding. split: folder or list
-    name in the raw data set. evaluator_type: as CAT-Seg's metadata has it. list_sha256: hash of the sorted
-    image names, one per line; None: not recorded. script: preparation script under ``datasets/``.
+    the model. fold_from: after argmax, indices >= this become this; None: no folding. background: the class that
+    raw values without a class belong to and, after argmax, pixels whose probability is below
+    TEST.BACKGROUND_THRESHOLD; None: no such class. split: folder or list name in the raw data set.
+    evaluator_type: as CAT-Seg's metadata has it. list_sha256: hash of the sorted image names, one per line; None:
+    not recorded. script: preparation script under ``datasets/``.
     """
 
     key: str
@@ -57,6 +64,7 @@ class BenchmarkSpec:
     split: str
     script: str
     fold_from: int | None = None
+    background: int | None = None
     evaluator_type: str = "sem_seg"
     list_sha256: str | None = None
 
@@ -149,6 +157,26 @@ _REAL_ROWS: tuple[dict, ...] = (
         label_root="annotations_detectron2_bg/val", table="pas20b", prompts="pas20b_prompts", fold_from=20,
         evaluator_type="sem_seg_background", **_VOC,
     ),
+    dict(
+        key="voc21", title="VOC-21", registered_name="voc_2012_test_21_sem_seg", raw_void=(255,), background=0,
+        label_root="annotations_detectron2_21/val", table="voc21", prompts="voc21_prompts", **_VOC,
+    ),
+    dict(
+        key="pc60", title="Context-60", registered_name="context_60_test_sem_seg", raw_format="context59",
+        label_root="annotations_detectron2/pc60_val", label_ext=".png", ignore_label=255, raw_maximum=None,
+        table="pc60", background=0, script="prepare_pascal_context_59.py", **_CONTEXT,
+    ),
+    dict(
+        key="coco_object", title="COCO-Object", registered_name="coco_2017_test_object_sem_seg", split="val2017",
+        image_root="images/val2017", label_root="annotations_detectron2_object/val2017", num_images=5000,
+        background=0, prompts="coco_object_prompts", **(_COCO | {"raw_void": (), "table": "coco_object"}),
+    ),
+    dict(
+        key="cityscapes", title="Cityscapes-19", registered_name="cityscapes_19_test_sem_seg",
+        raw_format="cityscapes", base="cityscapes", image_root="images_detectron2/val", image_ext=".png",
+        label_root="annotations_detectron2/val", label_ext=".png", num_images=500, ignore_label=255, raw_maximum=33,
+        raw_void=(), split="val", table="cityscapes", script="prepare_cityscapes.py",
+    ),
 )  # fmt: skip
 
 _TOY_REGISTERED = {
@@ -160,6 +188,8 @@ _TOY_REGISTERED = {
     "pc59": "toy_context_59_val_sem_seg",
     "pas20": "toy_voc_20_val_sem_seg",
     "pas20b": "toy_voc_20b_val_sem_seg",
+    "voc21": "toy_voc_21_val_sem_seg",
+    "coco_object": "toy_coco_object_val_sem_seg",
 }
 
 
@@ -179,7 +209,7 @@ def _real_spec(row: dict) -> BenchmarkSpec:
 
 def _toy_spec(real: BenchmarkSpec) -> BenchmarkSpec:
     """The toy data set laid out as ``real``: its folders under ``toy_world/``, its own label table and counts."""
-    toy = TOY_VOCABULARIES["toy_" + real.key.removesuffix("_val")]
+    toy = (TOY_VOCABULARIES | TOY_BACKGROUND)["toy_" + real.key.removesuffix("_val")]
     rows = [LabelRow(*row) for row in toy.rows]
     names = tuple(row.name for row in rows)
     if toy.fold_from is not None:
@@ -195,7 +225,7 @@ def _toy_spec(real: BenchmarkSpec) -> BenchmarkSpec:
         num_images=toy.num_train if real.key == "coco_stuff" else toy.num_val,
         raw_ids=tuple(row.raw_id for row in rows),
         classes=tuple(row.name for row in rows),
-        vocabulary=names,
+        vocabulary=(toy.background, *names[1:]) if toy.background else names,
         fold_from=toy.fold_from,
         list_sha256=None,
     )
@@ -205,7 +235,7 @@ def _toy_spec(real: BenchmarkSpec) -> BenchmarkSpec:
 def all_specs() -> tuple[BenchmarkSpec, ...]:
     """Every data set: training sets, then benchmarks; real, then toy."""
     real = tuple(_real_spec(row) for row in _REAL_ROWS)
-    return real + tuple(_toy_spec(spec) for spec in real)
+    return real + tuple(_toy_spec(spec) for spec in real if spec.key in _TOY_REGISTERED)
 
 
 def find_spec(key_or_registered_name: str) -> BenchmarkSpec | None:

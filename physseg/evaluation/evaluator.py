@@ -41,6 +41,8 @@ class SegmentationEvaluator(DatasetEvaluator):
         label_files: image file name -> label map file, for every image of the dataset.
         num_prompts: T, the number of names the model is given.
         fold_from: predicted indices >= this become this class, after the argmax (PAS-20b); None folds nothing.
+        background, threshold: after the argmax, pixels whose best probability is below the threshold become this class;
+            None: there is no such class.
         device: where the counting is done, normally the model's.
         boundary_dilation: distance of Boundary IoU over the image diagonal; 0 leaves it out.
         regions: name of a metric -> what counts it, for IoU over other parts of an image.
@@ -58,6 +60,8 @@ class SegmentationEvaluator(DatasetEvaluator):
         *,
         num_prompts: int | None = None,
         fold_from: int | None = None,
+        background: int | None = None,
+        threshold: float = 0.0,
         device: str | torch.device = "cpu",
         boundary_dilation: float = 0.0,
         regions: Mapping[str, RegionCounts] | None = None,
@@ -68,6 +72,7 @@ class SegmentationEvaluator(DatasetEvaluator):
         self.label_files = label_files
         self.num_prompts = len(self.class_names) if num_prompts is None else num_prompts
         self.fold_from = fold_from
+        self.background, self.threshold = background, threshold
         self.device = torch.device(device)
         boundary = {BOUNDARY_IOU: partial(boundary_counts, dilation_ratio=boundary_dilation)}
         self.regions: dict[str, RegionCounts] = (boundary if boundary_dilation else {}) | dict(regions or {})
@@ -113,7 +118,8 @@ class SegmentationEvaluator(DatasetEvaluator):
 
         Args:
             inputs: dicts with ``file_name``, a key of ``label_files``. An image seen before does not count again.
-            outputs: dicts with ``labels``, int64 (H, W) prompt indices, or else ``sem_seg``, (T, H, W) scores.
+            outputs: dicts with ``labels``, int64 (H, W) prompt indices (and, for a background threshold, their
+                probabilities ``scores``), or else ``sem_seg``, (T, H, W) scores.
 
         Raises:
             ValueError: the model's classes are not the dataset's, a shape differs, or a label is neither a class nor
@@ -154,7 +160,7 @@ class SegmentationEvaluator(DatasetEvaluator):
         return OrderedDict(sem_seg=values)
 
     def labels_of(self, output: dict) -> Tensor:
-        """Return the evaluated class index of every pixel, int64 (H, W): argmax first, then folding."""
+        """Return the evaluated class index of every pixel, int64 (H, W): argmax first, then folding or background."""
         if "labels" in output:
             labels = output["labels"]
         else:
@@ -165,6 +171,9 @@ class SegmentationEvaluator(DatasetEvaluator):
                     f"{self.num_prompts}; give it the dataset's own vocabulary"
                 )
             labels = scores.argmax(dim=0)
+        if self.background is not None and self.threshold > 0:
+            best = output["scores"] if "labels" in output else output["sem_seg"].amax(dim=0)
+            labels = labels.masked_fill(best < self.threshold, self.background)
         if self.fold_from is None:
             return labels
         # Folding would hide an index that is no prompt's.
@@ -226,6 +235,8 @@ def build_evaluator(cfg, dataset_name: str) -> SegmentationEvaluator:
         {record["file_name"]: record["sem_seg_file_name"] for record in records},
         num_prompts=len(meta.get("vocabulary", classes)),
         fold_from=len(classes) - 1 if folds else None,
+        background=meta.get("background"),
+        threshold=cfg.TEST.BACKGROUND_THRESHOLD,
         device=cfg.MODEL.DEVICE,
         boundary_dilation=cfg.TEST.BOUNDARY_DILATION if cfg.TEST.BOUNDARY_IOU else 0.0,
         regions=regions_from_config(cfg),

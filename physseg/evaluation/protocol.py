@@ -66,6 +66,7 @@ def collect_protocol(cfg, dataset_name: str, num_images: int, parameters_sha256:
         "parameters_sha256": parameters_sha256,
         "clip": {"name": cfg.MODEL.CLIP.NAME, "pretrained": cfg.MODEL.CLIP.PRETRAINED},
         "inference": inference_mode(cfg),
+        **training_free(cfg, list(meta.get("vocabulary", meta.stuff_classes))),
         "templates": list(cfg.MODEL.TEXT.TEMPLATES),
         "synonyms": cfg.MODEL.TEXT.SYNONYMS,
         "dataset": {
@@ -95,11 +96,33 @@ def inference_mode(cfg) -> str:
     """One line on how images reach the model."""
     short = f"short side {cfg.INPUT.MIN_SIZE_TEST}, at most {cfg.INPUT.MAX_SIZE_TEST}"
     pooling = "x".join(map(str, cfg.TEST.POOLING))
+    if cfg.MODEL.META_ARCHITECTURE == "ClipSegmenter":
+        if not cfg.TEST.SLIDING_WINDOW:
+            return f"whole image ({short})"
+        return f"window {cfg.TEST.WINDOW_SIZE}, stride {cfg.TEST.WINDOW_STRIDE} ({short})"
     if not cfg.TEST.SLIDING_WINDOW:
         return f"whole image ({short}), class pooling {pooling}"
     canvas = f"{'keeping aspect' if cfg.TEST.KEEP_ASPECT else 'square'} {cfg.TEST.WINDOW_CANVAS}"
     window = f"window {cfg.TEST.WINDOW_SIZE}, stride {cfg.TEST.WINDOW_STRIDE}, canvas {canvas}"
     return f"sliding window and whole image ({window}; {short}), class pooling {pooling}"
+
+
+def training_free(cfg, names: list[str]) -> dict:
+    """What that literature's numbers depend on and tables must state beside them; {} for a trained model."""
+    if cfg.MODEL.META_ARCHITECTURE != "ClipSegmenter":
+        return {}
+    dense = cfg.MODEL.DENSE
+    values = {
+        "method": dense.METHOD,
+        "scale": dense.SCALE,
+        "background_threshold": cfg.TEST.BACKGROUND_THRESHOLD,
+        "area_threshold": cfg.TEST.AREA_THRESHOLD,
+        "pamr_steps": dense.PAMR_STEPS,
+        "names": names,
+    }
+    if dense.METHOD == "proxyclip":
+        values["proxy"] = f"{dense.PROXY.NAME}.{dense.PROXY.PRETRAINED or 'random'}"
+    return {"training_free": values}
 
 
 def parameters_hash(model) -> str | None:

@@ -21,6 +21,7 @@ from torch import Tensor
 from physseg.data.checking import require_prepared
 from physseg.data.custom import register_custom
 from physseg.data.loaders import build_test_loader
+from physseg.data.overrides import config_of_dataset
 from physseg.data.specs import find_spec
 from physseg.evaluation.evaluator import SegmentationEvaluator, build_evaluator
 from physseg.evaluation.image_counts import ImageCounts, ImageLog
@@ -76,8 +77,10 @@ def run_benchmarks(
         require_prepared(name, allow_partial=cfg.DATASETS.ALLOW_PARTIAL)
     weights = parameters_hash(model) or model_hash
     results = []
+    whole = cfg
     for number, name in enumerate(dataset_names, start=1):
         key = benchmark_key(name)
+        cfg = config_of_dataset(whole, name)
         evaluator = build_evaluator(cfg, name)
         prints = fingerprint(cfg, name, weights, len(evaluator.label_files))
         result = _finished(results_dir / f"{key}.json", prints)

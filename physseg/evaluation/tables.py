@@ -52,11 +52,35 @@ FORMATS = {"text": "txt", "markdown": "md", "csv": "csv", "latex": "tex", "json"
 
 
 def result_rows(name: str, results: Sequence[Mapping]) -> list[Row]:
-    """Two rows of result records: by the headline definition of mIoU, and by the old one."""
-    return [
+    """Two rows of result records: by the headline definition of mIoU, and by the old one.
+
+    The old one, mmseg's, comes first where a training-free method gave the results: its literature has it.
+    """
+    rows = [
         Row(name, {r["key"]: r["metrics"]["mIoU"] for r in results}),
         Row(f"{name}, old mIoU definition", {r["key"]: r["metrics"]["mIoU_old"] for r in results}),
     ]
+    return rows[::-1] if any("training_free" in r.get("protocol", {}) for r in results) else rows
+
+
+def protocol_lines(results: Sequence[Mapping]) -> list[str]:
+    """A line for each result of a training-free method: what its number depends on and what it may be compared with."""
+    lines = []
+    for r in results:
+        values = r["protocol"].get("training_free")
+        if values is None:
+            continue
+        settings = [f"scale {values['scale']:g}", f"synonyms by {r['protocol']['synonyms']}"]
+        settings += [f"background below {values['background_threshold']:g}"] * bool(values["background_threshold"])
+        settings += [f"classes under {values['area_threshold']:g} of the area dropped"] * bool(values["area_threshold"])
+        settings += [f"PAMR {values['pamr_steps']} steps"] * bool(values["pamr_steps"])
+        settings += [f"similarities of {values.get('proxy')}"] * ("proxy" in values)
+        names = "; ".join(values["names"])
+        lines.append(
+            f"{r['title']}: {values['method']}, {r['protocol']['inference']}, {', '.join(settings)}; names: "
+            f"{names if len(names) <= 400 else names[:396] + ' ...'}"
+        )
+    return lines
 
 
 def columns_of(rows: Sequence[Row]) -> list[str]:

@@ -5,8 +5,12 @@ A thing is a colour, a texture and a shape ("red striped star"); a background is
 benchmarks mix seen and new compositions in about the proportions of the real ones.
 """
 
+from collections.abc import Sequence
 from itertools import product
 from typing import NamedTuple
+
+# Raw values of COCO-Stuff's things are below this.
+_FIRST_STUFF_ID = 91
 
 COLOURS = ("red", "green", "blue", "yellow", "purple", "white")
 TEXTURES = ("plain", "striped", "dotted", "checkered")
@@ -59,6 +63,7 @@ class ToyVocabulary(NamedTuple):
 
     rows: classes (for ``toy_pas20b`` prompts) in train_id order. num_train, num_val: images written.
     fold_from: None, or the index from which prompts count as one background class (``toy_pas20b``).
+    background: words for the first class, separated by commas, where that is what no other name is for.
     """
 
     key: str
@@ -66,6 +71,7 @@ class ToyVocabulary(NamedTuple):
     num_train: int
     num_val: int
     fold_from: int | None = None
+    background: str = ""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -161,8 +167,27 @@ def _build() -> dict[str, ToyVocabulary]:
     return {table.key: table for table in tables}
 
 
+def _with_background() -> dict[str, ToyVocabulary]:
+    """Tables over the same raw files as VOC's and COCO-Stuff's, whose class 0 is all that has no name in them."""
+    coco, voc = VOCABULARIES["toy_coco_stuff"], VOCABULARIES["toy_pas20"]
+    things = [row for row in coco.rows if row.raw_id < _FIRST_STUFF_ID]
+    stuff = [row.name for row in coco.rows if row.raw_id >= _FIRST_STUFF_ID]
+    tables = (
+        _background_table("toy_voc21", 0, voc.rows, voc.num_val, _PC59_REST),
+        _background_table("toy_coco_object", 255, things, coco.num_val, stuff),
+    )
+    return {table.key: table for table in tables}
+
+
+def _background_table(key: str, raw_id: int, rows: Sequence[Row], num_val: int, words: Sequence[str]) -> ToyVocabulary:
+    named = (Row(i, row.raw_id, row.name) for i, row in enumerate(rows, start=1))
+    return ToyVocabulary(key, (Row(0, raw_id, "background"), *named), 0, num_val, background=", ".join(words))
+
+
 # In the order: training set, then the benchmarks in the paper's column order.
 VOCABULARIES = _build()
+# Benchmarks with a background class, as training-free methods are compared on.
+BACKGROUND_VOCABULARIES = _with_background()
 
 
 def get_vocabulary(key: str) -> ToyVocabulary:

@@ -9,6 +9,7 @@ from physseg.cli import prepare
 from physseg.cli.boundary import run_program
 
 SCRIPTS = sorted((Path(__file__).parents[2] / "datasets").glob("prepare_*.py"))
+WITHOUT_TOY = ("prepare_cityscapes",)
 
 
 @pytest.fixture
@@ -54,7 +55,15 @@ def test_download_without_url_says_what_to_do(tmp_path, capsys):
     assert "nothing to download by URL" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_a_set_without_a_toy_counterpart(tmp_path, capsys):
+    assert run_program("prepare", ["cityscapes", "--toy", "--root", str(tmp_path)]) == 1
+    assert "Cityscapes-19: there is no toy counterpart; leave out --toy" in capsys.readouterr().err
+    # Of several, those that have one.
+    assert run_program("prepare", ["pc59", "pc60", "--toy", "--root", str(tmp_path)]) == 1
+    assert "make the toy world first" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("script", [s for s in SCRIPTS if s.stem not in WITHOUT_TOY], ids=lambda path: path.stem)
 def test_scripts_say_what_is_missing(script, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [str(script), "--toy", "--root", str(tmp_path)])
     with pytest.raises(SystemExit, match="1"):

@@ -3,7 +3,17 @@ from pathlib import Path
 import pytest
 
 from physseg.data.raw_formats import FORMATS
-from physseg.data.specs import REAL, TOY, all_specs, datasets_root, find_spec, get_spec, names_sha256
+from physseg.data.specs import (
+    CLIP_ALONE,
+    REAL,
+    TOY,
+    TOY_CLIP_ALONE,
+    all_specs,
+    datasets_root,
+    find_spec,
+    get_spec,
+    names_sha256,
+)
 
 
 def test_columns_are_in_the_papers_order():
@@ -61,7 +71,29 @@ def test_background_prompts_fold_into_one_last_class(prefix):
 
 
 def test_all_but_pas20b_are_prompted_with_their_classes():
-    assert all(spec.classes == spec.vocabulary for spec in all_specs() if spec.fold_from is None)
+    prompted = (spec for spec in all_specs() if spec.fold_from is None and spec.background is None)
+    assert all(spec.classes == spec.vocabulary for spec in prompted)
+
+
+def test_a_background_class_comes_first_and_is_a_list_of_words():
+    specs = [spec for spec in all_specs() if spec.background is not None]
+    assert [spec.key for spec in specs] == ["voc21", "pc60", "coco_object", *TOY_CLIP_ALONE]
+    for spec in specs:
+        assert spec.background == 0
+        assert spec.classes[0] == "background"
+        assert spec.classes[1:] == spec.vocabulary[1:]
+    words = {spec.key: spec.vocabulary[0].split(", ") for spec in specs}
+    # Published codes have 26 words for VOC-21 and COCO-Object, and the word itself for Context-60.
+    assert (len(words["voc21"]), len(words["coco_object"]), words["pc60"]) == (26, 26, ["background"])
+    assert set(words["voc21"]).isdisjoint(get_spec("voc21").classes)
+
+
+def test_sizes_of_the_training_free_benchmarks():
+    sizes = {key: (len(get_spec(key).classes), get_spec(key).num_images) for key in CLIP_ALONE}
+    assert sizes == {
+        "voc21": (21, 1449), "pc60": (60, 5104), "coco_object": (81, 5000), "pas20": (20, 1449),
+        "cityscapes": (19, 500), "pc59": (59, 5104), "a150": (150, 2000), "coco_stuff_val": (171, 5000),
+    }  # fmt: skip
 
 
 def test_unknown_names_are_listed():

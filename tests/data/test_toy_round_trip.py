@@ -19,6 +19,8 @@ FORMATS = {
     "toy_pc59": ("toy_pc59", "2008_{:06d}", "val", raw_formats.write_context),
     "toy_pas20": ("toy_pas20", "2007_{:06d}", "val", raw_formats.write_voc),
     "toy_pas20b": ("toy_pas20", "2007_{:06d}", "val", raw_formats.write_voc),
+    "toy_voc21": ("toy_pas20", "2007_{:06d}", "val", raw_formats.write_voc),
+    "toy_coco_object": ("toy_coco_stuff", "{:012d}", "val2017", raw_formats.write_coco_stuff),
 }
 SIZES = ((40, 56), (56, 40))
 

@@ -20,7 +20,8 @@ def test_all_tables_load_with_consecutive_ids():
     sizes = {key: len(load_label_table(key)) for key in table_keys()}
     assert sizes == {
         "a150": 150, "a847": 847, "coco_stuff": 171, "pas20": 20, "pas20b": 21, "pas20b_prompts": 59, "pc459": 459,
-        "pc459_spaced": 459, "pc59": 59,
+        "pc459_spaced": 459, "pc59": 59, "voc21": 21, "voc21_prompts": 21, "pc60": 60, "coco_object": 81,
+        "coco_object_prompts": 81, "cityscapes": 19,
     }  # fmt: skip
 
 

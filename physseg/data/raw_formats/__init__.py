@@ -10,11 +10,12 @@ Each module has three functions:
 
 from types import ModuleType
 
-from physseg.data.raw_formats import ade150, ade_full, coco_stuff, context59, context459, voc
+from physseg.data.raw_formats import ade150, ade_full, cityscapes, coco_stuff, context59, context459, voc
 
 FORMATS: dict[str, ModuleType] = {
     "ade150": ade150,
     "ade_full": ade_full,
+    "cityscapes": cityscapes,
     "coco_stuff": coco_stuff,
     "context59": context59,
     "context459": context459,

@@ -66,9 +66,13 @@ def read_list(path: Path) -> list[str]:
 
 @lru_cache(maxsize=8)
 def lookup_table(spec: BenchmarkSpec, size: int) -> np.ndarray:
-    """uint8 or uint16 (size,): raw value -> train id; the ignore label wherever no class has the value."""
+    """uint8 or uint16 (size,): raw value -> train id.
+
+    Where no class has the value: the background class if there is one and the value is not void, else the ignore label.
+    """
     dtype = np.uint8 if spec.ignore_label <= 255 else np.uint16
-    table = np.full(size, spec.ignore_label, dtype=dtype)
+    table = np.full(size, spec.ignore_label if spec.background is None else spec.background, dtype=dtype)
+    table[[value for value in spec.raw_void if value < size]] = spec.ignore_label
     for train_id, raw_id in enumerate(spec.raw_ids):
         if raw_id < size:
             table[raw_id] = train_id
@@ -95,7 +99,7 @@ def to_train_ids(raw: np.ndarray, spec: BenchmarkSpec, source: str | os.PathLike
         raise ValueError(f"{source}: the label map is empty")
     largest = int(raw.max())
     if int(raw.min()) < 0 or (spec.raw_maximum is not None and largest > spec.raw_maximum):
-        illegal = set(np.unique(raw).tolist()) - set(spec.raw_void)
+        illegal = set(np.unique(raw).tolist()) - set(spec.raw_void) - set(spec.raw_ids)
         illegal = sorted(v for v in illegal if v < 0 or (spec.raw_maximum is not None and v > spec.raw_maximum))
         if illegal:
             void = f" or {', '.join(map(str, spec.raw_void))}" if spec.raw_void else ""
