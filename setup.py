@@ -29,8 +29,8 @@ REQUIRES = [
     "filelock>=3.12",
 ]
 EXTRAS = {
-    # SuperPoint keypoints as pseudo ground truth.
-    "superpoint": ["transformers>=4.38"],
+    # SuperPoint keypoints as pseudo ground truth; before 4.47 they came in pixels, not as shares of the image.
+    "superpoint": ["transformers>=4.47"],
     # Canny and Sobel in batches on the model's device, as pseudo ground truth.
     "kornia": ["kornia>=0.9"],
     "onnx": ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.1"],

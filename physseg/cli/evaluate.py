@@ -150,7 +150,7 @@ def draw(model, cfg, runs: list[Run], folder: Path, count: int) -> None:
 
 def report(runs: list[Run], folder: Path, metrics_file: str | None) -> None:
     rows = [row for each in runs for row in result_rows(each.name, each.results)]
-    rows += published_for(columns_of(rows))
+    rows += published_for(columns_of(rows), {row.design for row in rows})
     write_tables(folder, rows)
     page = write_report(folder / "report.html", runs, metrics_file=metrics_file)
     print(f"\n{render(rows)}")

@@ -14,14 +14,20 @@ from fvcore.transforms.transform import Transform
 class AlignedResizeTransform(T.ResizeTransform):
     """Detectron2's resize, with one rule for label maps of every dtype.
 
-    A resized label pixel takes the source pixel under its centre, so that it stays aligned with the bilinearly
-    resized image. Detectron2 does so for uint8 only; wider maps go another way there, half a pixel off.
+    With "centre" a resized label pixel takes the source pixel under its centre, so that it stays aligned with the
+    bilinearly resized image; with "corner" the one under its top left corner (`LABEL_RULES`). Detectron2 takes the
+    first for uint8 and the second for all else, such as CAT-Seg's.
     """
+
+    def __init__(self, h: int, w: int, new_h: int, new_w: int, interp: int | None = None, label_rule: str = "centre"):
+        super().__init__(h, w, new_h, new_w, interp)
+        self.label_rule = label_rule
 
     def apply_segmentation(self, segmentation: np.ndarray) -> np.ndarray:
         """(H, W) of any dtype -> (new_h, new_w) of that dtype."""
-        rows = nearest_centres(self.h, self.new_h)
-        columns = nearest_centres(self.w, self.new_w)
+        nearest = LABEL_RULES[self.label_rule]
+        rows = nearest(self.h, self.new_h)
+        columns = nearest(self.w, self.new_w)
         return segmentation[rows[:, None], columns]
 
 
@@ -30,14 +36,28 @@ def nearest_centres(source: int, target: int) -> np.ndarray:
     return (2 * np.arange(target, dtype=np.int64) + 1) * source // (2 * target)
 
 
+def nearest_corners(source: int, target: int) -> np.ndarray:
+    """Index (target,) of the source pixel under the corner of each target pixel, as PyTorch's "nearest" rounds it."""
+    scale = np.float32(source) / np.float32(target)
+    indices = np.floor(np.arange(target, dtype=np.float32) * scale).astype(np.int64)
+    return np.minimum(indices, source - 1)
+
+
+LABEL_RULES = {"centre": nearest_centres, "corner": nearest_corners}
+
+
 class ResizeShortestEdge(T.ResizeShortestEdge):
     """Detectron2's ``ResizeShortestEdge`` with ``AlignedResizeTransform``."""
 
+    def __init__(self, *args, label_rule: str = "centre", **kwargs):
+        super().__init__(*args, **kwargs)
+        self.label_rule = label_rule
+
     def get_transform(self, image: np.ndarray) -> Transform:
-        transform = super().get_transform(image)
-        if not isinstance(transform, T.ResizeTransform):
-            return transform
-        return AlignedResizeTransform(transform.h, transform.w, transform.new_h, transform.new_w, transform.interp)
+        t = super().get_transform(image)
+        if not isinstance(t, T.ResizeTransform):
+            return t
+        return AlignedResizeTransform(t.h, t.w, t.new_h, t.new_w, t.interp, self.label_rule)
 
 
 class SSDColorTransform(Transform):
@@ -128,7 +148,12 @@ def build_training_augmentations(cfg: CfgNode, ignore_label: int) -> list[T.Augm
         ValueError: INPUT.RANDOM_FLIP or INPUT.CROP.TYPE is no known value.
     """
     augmentations: list[T.Augmentation] = [
-        ResizeShortestEdge(cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN, cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING)
+        ResizeShortestEdge(
+            cfg.INPUT.MIN_SIZE_TRAIN,
+            cfg.INPUT.MAX_SIZE_TRAIN,
+            cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING,
+            label_rule=cfg.INPUT.LABEL_RESIZE,
+        )
     ]
     if cfg.INPUT.CROP.ENABLED:
         types = ("absolute", "absolute_range", "relative", "relative_range")

@@ -31,19 +31,21 @@ def config_from_args(args: argparse.Namespace) -> CfgNode:
 
 
 def set_up(cfg: CfgNode, args: argparse.Namespace) -> None:
-    """Set up a process: loggers, OUTPUT_DIR with config.yaml, seeds, deterministic mode by key.
+    """Set up a process: loggers, OUTPUT_DIR with config.yaml, seeds, precision and deterministic mode by key.
 
     Every process gets SEED plus its rank, so that their random numbers differ; the weights are those of the main
     process.
     """
-    if cfg.ENGINE.DETERMINISTIC:
-        make_deterministic()
     if cfg.MODEL.DEVICE == "cpu":
         keep_freed_memory()
+    if cfg.MODEL.DEVICE.startswith("cuda"):
+        torch.set_float32_matmul_precision(cfg.ENGINE.FLOAT32_MATMUL)
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="physseg")
     if getattr(args, "resume", False) and comm.is_main_process():
         warn_of_changes(cfg)
     default_setup(cfg, args)
+    if cfg.ENGINE.DETERMINISTIC:
+        make_deterministic()  # after Detectron2, which sets CUDNN_BENCHMARK
     register_custom(cfg)
     if not cfg.MODEL.DEVICE.startswith("cuda") and comm.get_world_size() > 1:
         # As many computing threads as cores in all, not per process.

@@ -65,6 +65,7 @@ def collect_protocol(cfg, dataset_name: str, num_images: int, parameters_sha256:
         "weights_sha256": file_hash(weights) if weights is not None and weights.is_file() else None,
         "parameters_sha256": parameters_sha256,
         "clip": {"name": cfg.MODEL.CLIP.NAME, "pretrained": cfg.MODEL.CLIP.PRETRAINED},
+        "design": catseg_design(cfg),
         "inference": inference_mode(cfg),
         **training_free(cfg, list(meta.get("vocabulary", meta.stuff_classes))),
         "templates": list(cfg.MODEL.TEXT.TEMPLATES),
@@ -90,6 +91,13 @@ def collect_protocol(cfg, dataset_name: str, num_images: int, parameters_sha256:
         "command": sys.argv,
         "config": cfg.dump(),
     }
+
+
+def catseg_design(cfg) -> str:
+    """The design of CAT-Seg that the model is or builds on: "CVPR'24", "2023" (by its guidance), or "other"."""
+    if cfg.MODEL.META_ARCHITECTURE != "PhysSeg":
+        return "other"
+    return "2023" if cfg.MODEL.GUIDANCE == "backbone" else "CVPR'24"
 
 
 def inference_mode(cfg) -> str:

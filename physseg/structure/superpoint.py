@@ -1,11 +1,16 @@
 """SuperPoint keypoints (DeTone et al., "SuperPoint", 2018) by transformers: batched, on the model's device."""
 
+from importlib.metadata import version
+
 import torch
 import torch.nn.functional as F
 
 from .device_source import DeviceSource, grey
 from .discs import disc
 from .options import SuperPointOptions
+
+# The first release of transformers that gives keypoints as shares of width and height.
+_FIRST_WITH_SHARES = (4, 47)
 
 
 class SuperPointSource(DeviceSource):
@@ -15,7 +20,7 @@ class SuperPointSource(DeviceSource):
     needs neither them nor transformers.
 
     Raises, at the first call:
-        ImportError: transformers is not installed.
+        ImportError: transformers is not installed, or older than 4.47.
         FileNotFoundError: the weights are neither a local folder nor to be had from the hub.
     """
 
@@ -53,10 +58,14 @@ def load_superpoint(options: SuperPointOptions) -> torch.nn.Module:
     """transformers' SuperPoint in evaluation mode, frozen; raises as `SuperPointSource` says."""
     try:
         from transformers import SuperPointForKeypointDetection
+
+        installed = version("transformers")
+        if tuple(int(part) for part in installed.split(".")[:2]) < _FIRST_WITH_SHARES:
+            raise ImportError(f"transformers {installed} gives keypoints in pixels")
     except ImportError as error:
         raise ImportError(
-            "the structure source 'superpoint' needs transformers: run `pip install '.[superpoint]'` in physseg's "
-            "source folder, or take it out of MODEL.STRUCTURE.SOURCES"
+            "the structure source 'superpoint' needs transformers 4.47 or newer: run `pip install '.[superpoint]'` in "
+            "physseg's source folder, or take it out of MODEL.STRUCTURE.SOURCES"
         ) from error
     try:
         # Every keypoint over the threshold counts: a limit would make the map of an area depend on the rest.

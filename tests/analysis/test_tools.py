@@ -33,6 +33,8 @@ def test_similarity_of_the_toy_vocabularies(tmp_path, capsys):
         (["--training", "nowhere"], "vocabulary 'nowhere' is neither"),
         (["MODEL.CLIP.PRETRAINED", "gone.pt"], "no file gone.pt"),
         (["DATASETS.TRAIN", "()"], "DATASETS.TRAIN is empty"),
+        (["--names", "a847=pas20"], "--names: expected KEY=VOCABULARY with a KEY of toy_a847"),
+        (["--clip", "ViT-Z"], "open_clip has no model 'ViT-Z'"),
         (["--training", "empty.txt"], "vocabulary file empty.txt is empty"),
         (["--benchmarks", "toy_pas20", "--output", "empty.txt/out.json"], "error: [Errno"),
     ],
@@ -43,6 +45,14 @@ def test_similarity_bad_input(options, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert run_program("similarity", ["--config-file", config, *options]) == 1
     assert message in capsys.readouterr().err
+
+
+def test_similarity_of_other_names(tmp_path, capsys):
+    (tmp_path / "names.txt").write_text("red plain disc\n")
+    own = ["--names", f"toy_pas20={tmp_path / 'names.txt'}", "--training", str(tmp_path / "names.txt")]
+    assert run_program("similarity", ["--config-file", CONFIG, *own, "--benchmarks", "toy_pas20"]) == 0
+    row = capsys.readouterr().out.splitlines()[-1].split()
+    assert row[2:4] == ["1", "1.000"]
 
 
 def test_similarity_to_ones_own_training_data(tmp_path, capsys):

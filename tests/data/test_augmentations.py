@@ -13,6 +13,7 @@ from physseg.data.augmentations import (
     SSDColorTransform,
     build_training_augmentations,
     nearest_centres,
+    nearest_corners,
 )
 
 
@@ -89,6 +90,23 @@ def test_draws_stay_in_range_and_labels_are_left_alone():
         assert high - 0.1 * (high - low) < max(used) <= high
     labels = np.eye(2, dtype=np.uint8)
     assert drawn[0].apply_segmentation(labels) is labels
+
+
+@pytest.mark.parametrize(("source", "target"), [(480, 384), (427, 384), (333, 384), (640, 513), (7, 20), (384, 384)])
+def test_corners_are_those_of_pytorchs_nearest(source, target):
+    ramp = torch.arange(source, dtype=torch.float64).view(1, 1, 1, -1)
+    want = torch.nn.functional.interpolate(ramp, size=(1, target), mode="nearest").flatten().long().numpy()
+    np.testing.assert_array_equal(nearest_corners(source, target), want)
+
+
+def test_the_published_label_rule_is_detectron2s_for_other_types_than_uint8():
+    cfg = load_config(None, ["INPUT.LABEL_RESIZE", "corner", "INPUT.MIN_SIZE_TRAIN", [30]])
+    resize = build_training_augmentations(cfg, 255)[0].get_transform(np.zeros((47, 63, 3), np.uint8))
+    labels = np.random.RandomState(0).randint(0, 171, (47, 63)).astype(np.float64)
+    published = T.ResizeTransform(47, 63, resize.new_h, resize.new_w, resize.interp).apply_segmentation(labels)
+    np.testing.assert_array_equal(resize.apply_segmentation(labels), published)
+    ours = AlignedResizeTransform(47, 63, resize.new_h, resize.new_w).apply_segmentation(labels)
+    assert (ours != published).mean() > 0.5
 
 
 def test_recipe():

@@ -11,6 +11,7 @@ from physseg.evaluation.tables import (
     published_for,
     render,
     render_details,
+    result_rows,
     time_shares,
     write_tables,
 )
@@ -35,6 +36,17 @@ def test_published_rows_stand_beside_real_benchmarks_only():
         "pas20": 94.6,
         "pas20b": 77.3,
     }
+
+
+def test_published_rows_are_those_of_the_same_design():
+    names = {design: [row.name for row in published_for(["a150"], [design])] for design in ("CVPR'24", "2023")}
+    assert names["CVPR'24"] == ["CAT-Seg ViT-B/16", "CAT-Seg ViT-L/14"]
+    assert len(names["2023"]) == 12
+    assert all("2023" in name or name.startswith("paper: ") for name in names["2023"])
+    assert published_for(["a150"], ["other"]) == ()
+    assert published_for(["a150"], ["2023", ""]) == PUBLISHED  # results of before the design was recorded
+    results = [{"key": "a150", "metrics": {"mIoU": 1.0, "mIoU_old": 2.0}, "protocol": {"design": "2023"}}]
+    assert [row.design for row in result_rows("ours", results)] == ["2023", "2023"]
 
 
 def test_text():

@@ -94,6 +94,12 @@ def test_absent_weights_are_looked_for_once(tmp_path, monkeypatch):
     assert second.value is first.value
 
 
+def test_a_release_whose_keypoints_are_pixels_is_refused(monkeypatch, folder):
+    monkeypatch.setattr("physseg.structure.superpoint.version", lambda _: "4.46.3")
+    with pytest.raises(ImportError, match=r"needs transformers 4.47 or newer: run `pip install '.\[superpoint\]'"):
+        source(folder)([torch.zeros(3, 32, 32)])
+
+
 def test_absent_extra_says_what_to_install(monkeypatch, folder):
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(ImportError, match=r"pip install '.\[superpoint\]'"):

@@ -11,7 +11,8 @@ INPUT = Area("Input", "CAT-Seg's recipe: short side to 384, a crop of 384, colou
     Key("INPUT.MIN_SIZE_TRAIN", (384,), List(_SIDE, least=1), "Short side in training, one of these."),
     Key("INPUT.MIN_SIZE_TRAIN_SAMPLING", "choice", Choice("choice", "range"),
         '"choice": one of MIN_SIZE_TRAIN; "range": anything between its two values.'),
-    Key("INPUT.MAX_SIZE_TRAIN", 2560, _SIDE, "Longest side in training."),
+    Key("INPUT.MAX_SIZE_TRAIN", 1333, _SIDE,
+        "Longest side in training: Detectron2's default, which CAT-Seg leaves as it is."),
     Key("INPUT.MIN_SIZE_TEST", 640, Int(0, 65536), "Short side at test; 0: images keep their size."),
     Key("INPUT.MAX_SIZE_TEST", 2560, _SIDE, "Longest side at test."),
     Key("INPUT.RANDOM_FLIP", "horizontal", Choice("horizontal", "vertical", "none"), "Every second image, by chance."),
@@ -22,6 +23,9 @@ INPUT = Area("Input", "CAT-Seg's recipe: short side to 384, a crop of 384, colou
         "Height and width in pixels, or for the relative types as shares of the image."),
     Key("INPUT.CROP.SINGLE_CATEGORY_MAX_AREA", 1.0, Float(above=0, most=1),
         "Below 1: a crop is drawn again (up to 10 times) while one class fills more than this share of it."),
+    Key("INPUT.LABEL_RESIZE", "centre", Choice("centre", "corner"),
+        'A resized label map takes the label under the "centre" of each pixel, in line with the image, or at its '
+        '"corner", half a source pixel off (CAT-Seg: nearest-neighbour interpolation of PyTorch).'),
     Key("INPUT.COLOR_AUG_SSD", True, Bool(), "Brightness, contrast, saturation and hue as in SSD."),
 ))
 

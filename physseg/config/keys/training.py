@@ -54,6 +54,9 @@ ENGINE = Area("Engine", "How a run goes, and what it leaves behind.", (
     Key("OUTPUT_DIR", "./output", Text(), "Folder of checkpoints, logs and results."),
     Key("VERSION", 2, Only(2), "Of Detectron2's config format."),
     Key("CUDNN_BENCHMARK", False, Bool(), "Let cuDNN try its algorithms: faster where images are of one size."),
+    Key("ENGINE.FLOAT32_MATMUL", "highest", Choice("highest", "high", "medium"),
+        'Precision of float32 products on a CUDA GPU: "high" is TF32, several times faster (CAT-Seg), "highest" is '
+        "float32. A CPU always takes float32."),
     Key("ENGINE.DETERMINISTIC", False, Bool(),
         "Only deterministic algorithms, where PyTorch has one; it warns where it has none. Slower on GPU."),
     Key("ENGINE.COMPILE", False, Bool(),

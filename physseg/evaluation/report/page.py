@@ -88,7 +88,7 @@ def _subtitle(run: Run) -> str:
 def _main_table(rows: Sequence[Row]) -> Table:
     columns = columns_of(rows)
     ours = len(rows)
-    rows = [*rows, *published_for(columns)]
+    rows = [*rows, *published_for(columns, {row.design for row in rows})]
     titles = [find_spec(key).title if find_spec(key) else key for key in columns]
     body = [[row.name, *(score(row.values.get(c)) for c in columns)] for row in rows]
     head = ["", *titles]

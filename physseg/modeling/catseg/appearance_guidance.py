@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from detectron2.config import CfgNode
 from detectron2.modeling import Backbone, build_backbone
+from detectron2.utils.file_io import PathManager
 from torch import Tensor, nn
 
 from physseg.data.raw_formats.allowed_pickle import load_allowed
@@ -109,15 +110,19 @@ class AppearanceGuidance(nn.Module):
 
 
 def load_backbone_weights(backbone: nn.Module, path: str) -> None:
-    """Load a local file of weights under the backbone's own names: .pth, .safetensors, or Detectron2's .pkl.
+    """Load a file of weights under the backbone's own names: .pth, .safetensors, or Detectron2's .pkl.
 
     Names that the backbone lacks (a classifier's) are passed over.
 
+    Args:
+        path: local, or what Detectron2's PathManager fetches and keeps (detectron2://..., https://...).
+
     Raises:
         FileNotFoundError: no such file.
+        ConnectionError: it cannot be fetched.
         ValueError: the file is unreadable, or lacks a parameter, or has it in another shape.
     """
-    file = Path(path).expanduser()
+    file = _fetched(path) if "://" in path else Path(path).expanduser()
     if not file.is_file():
         raise FileNotFoundError(f"MODEL.APPEARANCE.WEIGHTS: no file {file}")
     if file.suffix == ".pkl":
@@ -138,3 +143,14 @@ def load_backbone_weights(backbone: nn.Module, path: str) -> None:
             f"another shape, such as {wrong[:3]}; expected weights under the names of MODEL.BACKBONE.NAME's model"
         )
     backbone.load_state_dict({name: state[name] for name in own if name in state}, strict=False)
+
+
+def _fetched(address: str) -> Path:
+    try:
+        return Path(PathManager.get_local_path(address))
+    except Exception as error:  # urllib, http and the handlers each have errors of their own
+        raise ConnectionError(
+            f"MODEL.APPEARANCE.WEIGHTS: could not fetch {address} ({type(error).__name__}: {error}). Without a "
+            "network, put the file on this machine and set the key to its path, or set MODEL.WEIGHTS to a physseg "
+            "checkpoint, which holds the backbone's weights too."
+        ) from error
