@@ -22,6 +22,7 @@ PROGRAMS = {
     "similarity": "similarity of vocabularies by CLIP's text features",
     "oracle": "what limits the score: finding regions or naming them",
     "toy_scene": "draw a picture of the toy world to try the toy model on",
+    "loss_gradients": "norms and cosines of the loss terms' gradients",
     "toy_world": "write the toy world in the raw formats of the real datasets",
     "pretrain_toy_clip": "pre-train the toy CLIP that physseg ships",
     "demo": "the whole job on a laptop's CPU, from raw files to a report",

@@ -1,7 +1,7 @@
-"""Pre-train the toy CLIP that physseg ships: weights, log and measured zero-shot accuracy.
+"""Pre-train a toy CLIP like those that physseg ships: weights, log and measured zero-shot accuracy.
 
-With its defaults it makes the shipped weights, in about half an hour on two cores. OMP_WAIT_POLICY=PASSIVE in the
-environment helps where other programs run, too.
+With its defaults it makes the first run of "toy", in about half an hour on two cores; docs/toy_world.md has the other
+commands. OMP_WAIT_POLICY=PASSIVE in the environment helps where other programs run, too.
 """
 
 import argparse

@@ -27,6 +27,7 @@ from physseg.data.specs import REAL, TOY, find_spec, get_specs
 from physseg.data.vocabularies import get_vocabulary
 from physseg.io import write_json_atomic
 from physseg.modeling.clip.encoder import ClipEncoder
+from physseg.toy_world.clip import WEIGHTS
 
 
 def parser() -> argparse.ArgumentParser:
@@ -50,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     keys, opts = split_at_first_key(args.benchmarks, args.opts)
     cfg = load_config(args.config_file, opts)
     name = args.clip or cfg.MODEL.CLIP.NAME
-    toy = cfg.MODEL.CLIP.PRETRAINED == "toy"
+    toy = cfg.MODEL.CLIP.PRETRAINED in WEIGHTS
     specs = get_specs(keys or (TOY if toy else REAL))
     register_custom(cfg)
     training = get_vocabulary(args.training) if args.training else training_vocabulary(cfg)

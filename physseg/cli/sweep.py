@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from physseg.cli.arguments import new_parser
 from physseg.sweep import run_folder
+from physseg.sweep.confirm import write_confirmation
 from physseg.sweep.runner import TRAIN_COMMAND, SweepRunner
 from physseg.sweep.slurm import submit
 from physseg.sweep.spec import load_sweep
@@ -31,6 +32,9 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--retries", type=int, default=1, metavar="N", help="more tries of a failed run (default: 1)")
     result.add_argument("--dry-run", action="store_true", help="check the file and show the commands, run nothing")
     result.add_argument("--table-only", action="store_true", help="write the table of the runs that are done")
+    result.add_argument("--confirm", metavar="FILE", help="write the sweep file that confirms the best rows")
+    result.add_argument("--families", nargs="+", metavar="PREFIX", help="for --confirm: how a family's rows begin")
+    result.add_argument("--fresh-seeds", type=int, default=10, metavar="N", help="for --confirm (default: 10)")
     result.add_argument("--slurm", action="store_true", help="submit the runs to SLURM (extra: slurm)")
     return result
 
@@ -54,13 +58,20 @@ def main(argv: Sequence[str] | None = None, command: Sequence[str] = TRAIN_COMMA
                 print(f"# {run.name}: {state}\n{shlex.join([*command, *run.arguments])}")
             print(f"# {len(sweep.runs)} runs in {sweep.folder}")
             return 0
+        if args.confirm:
+            if not args.families:
+                raise ValueError("--confirm needs --families, such as --families L_sac L_p")
+            table = collect(sweep, sweep.metrics[0])
+            print("\n".join(write_confirmation(sweep, table, args.families, args.fresh_seeds, args.confirm)))
+            return 0
         complete = _run(sweep, args, command)
     except KeyboardInterrupt:
         return 130
-    table = collect(sweep)
-    if table.columns:
-        paths = write_table(table, sweep.folder)
-        print(f"\n{markdown(table)}\nWritten: {', '.join(map(str, paths))}")
+    for metric in sweep.metrics:
+        table = collect(sweep, metric)
+        if table.columns:
+            paths = write_table(table, sweep.folder)
+            print(f"\n{markdown(table)}\nWritten: {', '.join(map(str, paths))}")
     return 0 if complete else 1
 
 

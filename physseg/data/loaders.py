@@ -175,10 +175,21 @@ def build_train_loader(cfg: CfgNode, start_iteration: int = 0) -> TrainLoader:
     for name in cfg.DATASETS.TRAIN:
         require_prepared(name, allow_partial=cfg.DATASETS.ALLOW_PARTIAL)
         records += DatasetCatalog.get(name)
-    stream = TrainingStream(records, mapper, _seed(cfg), cfg.DATALOADER.SKIP_BROKEN)
+    seed = _seed(cfg)
+    records = share_of(records, cfg.DATASETS.TRAIN_SHARE, seed)
+    stream = TrainingStream(records, mapper, seed, cfg.DATALOADER.SKIP_BROKEN)
     batches = PositionBatches(total // world_size, comm.get_rank(), world_size, start_iteration)
     logger.info("%d training images of %s", len(records), ", ".join(cfg.DATASETS.TRAIN))
     return TrainLoader(stream, batches, cfg.DATALOADER.NUM_WORKERS)
+
+
+def share_of(records: list[dict], share: float, seed: int) -> list[dict]:
+    """So large a share of the records, at least one, chosen by the seed, in their order; part of any larger share."""
+    if share == 1:
+        return records
+    count = max(1, round(share * len(records)))
+    chosen = np.random.default_rng([seed, len(records)]).permutation(len(records))[:count]
+    return [records[index] for index in sorted(chosen)]
 
 
 def build_test_loader(

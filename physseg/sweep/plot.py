@@ -38,6 +38,6 @@ def write_plot(table: SweepTable, path: str | os.PathLike) -> None:
         axis.grid(axis="x", linewidth=0.3)
     for axis in axes[len(columns) :]:
         axis.set_visible(False)
-    figure.suptitle(f"{table.title}: mIoU, mean ± standard deviation, seeds as dots", fontsize=10)
+    figure.suptitle(f"{table.title}: {table.metric}, mean ± standard deviation, seeds as dots", fontsize=10)
     with atomic_write(Path(path)) as temporary:
         figure.savefig(temporary, dpi=130)

@@ -18,13 +18,13 @@ RESULTS = "results.json"
 _RECORD = "run.json"
 
 
-def read_results(run: Run) -> dict[str, float] | None:
-    """mIoU by data set name if the run is done with the settings it has now, else None."""
+def read_results(run: Run, metric: str = "mIoU") -> dict[str, float] | None:
+    """A metric by data set name if the run is done with the settings it has now and counted it, else None."""
     if _recorded(run) != _settings(run):
         return None
     with contextlib.suppress(OSError, ValueError, KeyError):
         results = json.loads((run.folder / RESULTS).read_text())
-        return {name: float(result["sem_seg"]["mIoU"]) for name, result in results.items()}
+        return {name: float(result["sem_seg"][metric]) for name, result in results.items()}
     return None
 
 

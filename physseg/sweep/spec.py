@@ -25,6 +25,7 @@ _KEYS: dict[str, Rule | None] = {
     "baseline": Text(),
     "num_gpus": Int(1, 10_000),
     "slurm": None,
+    "metrics": List(Text(most=64), least=1, distinct=True),
 }
 
 
@@ -63,6 +64,7 @@ class Sweep:
     Attributes:
         baseline: name of the row that differences are taken to.
         slurm: parameters for submitit; empty where the file has none.
+        metrics: what tables are made of, the first being the one that conclusions are drawn from.
     """
 
     title: str
@@ -73,6 +75,7 @@ class Sweep:
     baseline: str
     num_gpus: int = 1
     slurm: Mapping[str, Any] = field(default_factory=dict)
+    metrics: tuple[str, ...] = ("mIoU",)
 
     @property
     def runs(self) -> list[Run]:
@@ -140,6 +143,7 @@ def load_sweep(path: str | os.PathLike, output: str | os.PathLike | None = None)
         baseline=baseline,
         num_gpus=content.get("num_gpus", 1),
         slurm=slurm,
+        metrics=tuple(content.get("metrics", ["mIoU"])),
     )
     _check_runs(sweep, path)
     return sweep

@@ -13,17 +13,16 @@ from scipy import stats
 from physseg.data.specs import REAL, find_spec
 from physseg.io import write_json_atomic, write_text_atomic
 from physseg.sweep.run_folder import read_results
+from physseg.sweep.significance import LEVEL, detectable_difference, holm, interval_half_width
 from physseg.sweep.spec import Sweep
 
 MEAN = "mean"
 """Name of the last column: the mean over the others, seed by seed."""
-LEVEL = 0.05
-"""Differences with a p-value below this are marked."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """mIoU of one row on one data set, by seed."""
+    """One metric of one row on one data set, by seed."""
 
     by_seed: Mapping[int, float]
 
@@ -75,6 +74,7 @@ class SweepTable:
     baseline: str
     columns: Sequence[str]
     cells: Mapping[str, Mapping[str, Cell]]
+    metric: str = "mIoU"
 
     @property
     def seeds(self) -> int:
@@ -86,11 +86,12 @@ class SweepTable:
         return paired_difference(self.cells[row][column], self.cells[self.baseline][column])
 
 
-def collect(sweep: Sweep) -> SweepTable:
-    """Table of the runs that are done."""
+def collect(sweep: Sweep, metric: str = "mIoU") -> SweepTable:
+    """Table of the runs that are done and have the metric; a data set on which it is no number has no column."""
     found: dict[str, dict[int, dict[str, float]]] = {row.name: {} for row in sweep.rows}
     for run in sweep.runs:
-        results = read_results(run)
+        results = read_results(run, metric) or {}
+        results = {name: value for name, value in results.items() if not math.isnan(value)}
         if results:
             found[run.row.name][run.seed] = {**results, MEAN: float(np.mean(list(results.values())))}
     names = dict.fromkeys(name for by_seed in found.values() for result in by_seed.values() for name in result)
@@ -102,7 +103,7 @@ def collect(sweep: Sweep) -> SweepTable:
         }
         for row, by_seed in found.items()
     }
-    return SweepTable(sweep.title, sweep.baseline, columns, cells)
+    return SweepTable(sweep.title, sweep.baseline, columns, cells, metric)
 
 
 def title_of(column: str) -> str:
@@ -122,14 +123,40 @@ def markdown(table: SweepTable) -> str:
             lines.append("| " + " | ".join(cells) + " |")
         return lines
 
-    lines = [f"## {table.title}", "", f"mIoU, mean ± standard deviation over up to {table.seeds} seeds.", ""]
+    lines = [f"## {table.title}", "", f"{table.metric}, mean ± standard deviation over up to {table.seeds} seeds.", ""]
     lines += grid("", lambda row, column: _mean_std(table.cells[row][column], " ± "), list(table.cells))
     others = [row for row in table.cells if row != table.baseline]
     if others:
         test = f"* where p < {LEVEL} (two-sided paired t-test, not corrected for the number of comparisons)"
         lines += ["", f"Difference to {table.baseline}, paired by seed; {test}.", ""]
         lines += grid("", lambda row, column: _signed(table.difference(row, column)), others)
+        if MEAN in table.columns:
+            lines += ["", *_comparisons(table, others)]
     return "\n".join(lines) + "\n"
+
+
+def _comparisons(table: SweepTable, rows: Sequence[str]) -> list[str]:
+    """The mean over the benchmarks, row by row: what conclusions are drawn from."""
+    differences = [table.difference(row, MEAN) for row in rows]
+    adjusted = holm([difference.p for difference in differences])
+    lines = [
+        f"The mean's difference to {table.baseline}: 95 % confidence interval, p of the paired t-test, p after Holm's "
+        f"correction for these {len(rows)} comparisons, and the true difference that a test corrected for as many "
+        "would have found four times out of five.",
+        "",
+        "|  | difference | 95 % interval | pairs | p | p (Holm) | detectable |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for row, d, p in zip(rows, differences, adjusted, strict=True):
+        half = interval_half_width(d.std, d.pairs)
+        interval = "-" if math.isnan(half) else f"{d.mean - half:+.2f} to {d.mean + half:+.2f}"
+        seen = detectable_difference(d.std, d.pairs, len(rows))
+        numbers = ["-" if math.isnan(value) else f"{value:.2g}" for value in (d.p, p)]
+        shown = "-" if math.isnan(seen) else f"{seen:.2f}"
+        difference = "-" if math.isnan(d.mean) else f"{d.mean:+.2f}"
+        cells = [row.replace("|", "\\|"), difference, interval, str(d.pairs), *numbers, shown]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
 
 
 def latex(table: SweepTable) -> str:
@@ -152,7 +179,7 @@ def as_csv(table: SweepTable) -> str:
     """One line per row, data set and seed: what every other form is made of."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["run", "dataset", "seed", "mIoU"])
+    writer.writerow(["run", "dataset", "seed", table.metric])
     for row, cells in table.cells.items():
         for column in table.columns:
             for seed, value in sorted(cells[column].by_seed.items()):
@@ -178,15 +205,25 @@ def as_json(table: SweepTable) -> dict:
                 "difference": {key: number(value) for key, value in vars(difference).items()},
             }
         rows.append({"name": row, "values": values})
-    return {"title": table.title, "baseline": table.baseline, "columns": list(table.columns), "rows": rows}
+    return {
+        "title": table.title,
+        "metric": table.metric,
+        "baseline": table.baseline,
+        "columns": list(table.columns),
+        "rows": rows,
+    }
 
 
 def write_table(table: SweepTable, folder: str | Path) -> list[Path]:
-    """Write table.md, table.csv, table.tex, table.json and table.png; return their paths."""
+    """Write table.md, table.csv, table.tex, table.json and table.png; return their paths.
+
+    Tables of a metric other than mIoU are called table-<metric>.
+    """
     from physseg.sweep.plot import write_plot
 
     folder = Path(folder)
-    paths = [folder / f"table.{suffix}" for suffix in ("md", "csv", "tex", "json", "png")]
+    stem = "table" if table.metric == "mIoU" else f"table-{table.metric}"
+    paths = [folder / f"{stem}.{suffix}" for suffix in ("md", "csv", "tex", "json", "png")]
     write_text_atomic(paths[0], markdown(table))
     write_text_atomic(paths[1], as_csv(table))
     write_text_atomic(paths[2], latex(table))

@@ -1,6 +1,9 @@
-"""The toy CLIP: open_clip model "physseg-toy" and its shipped weights.
+"""The toy CLIPs: open_clip model "physseg-toy" and its shipped weights, by tag.
 
-The weights file keeps, in half precision, the rows of the token embedding that captions of the toy world use, and
+"toy" was pre-trained with a word-patch loss, so its patches fit their names from the start. In "toy-contrastive" the
+contrastive loss alone has made image features, as in CLIP (docs/toy_world.md).
+
+A weights file keeps, in half precision, the rows of the token embedding that captions of the toy world use, and
 their ids; the other rows of the 49,408 are filled in on loading.
 """
 
@@ -13,7 +16,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 MODEL_NAME = "physseg-toy"
-WEIGHTS_PATH = Path(__file__).with_name("physseg-toy.safetensors")
+WEIGHTS = {
+    "toy": Path(__file__).with_name("physseg-toy.safetensors"),
+    "toy-contrastive": Path(__file__).with_name("physseg-toy-contrastive.safetensors"),
+}
+"""Weights files by tag, MODEL.CLIP.PRETRAINED."""
+WEIGHTS_PATH = WEIGHTS["toy"]
 CONFIG_PATH = Path(__file__).with_name("physseg-toy.json")
 
 TOKEN_EMBEDDING = "token_embedding.weight"

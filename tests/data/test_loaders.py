@@ -9,7 +9,14 @@ import torch
 from physseg.config import load_config
 from physseg.data.checking import NotPreparedError
 from physseg.data.images import BrokenFileError
-from physseg.data.loaders import PositionBatches, TrainingStream, TrainLoader, build_test_loader, build_train_loader
+from physseg.data.loaders import (
+    PositionBatches,
+    TrainingStream,
+    TrainLoader,
+    build_test_loader,
+    build_train_loader,
+    share_of,
+)
 from physseg.data.registration import register_all
 
 
@@ -38,6 +45,17 @@ def test_every_epoch_shows_every_record_in_its_own_order():
     assert sorted(names[:7]) == sorted(names[7:]) == [r["name"] for r in RECORDS]
     assert names[:7] != names[7:]
     assert [stream(seed=4)[position]["name"] for position in range(7)] != names[:7]
+
+
+def test_a_share_is_the_seeds_and_part_of_a_larger_one():
+    records = [{"name": i} for i in range(40)]
+    few, more = ([r["name"] for r in share_of(records, share, 1)] for share in (0.1, 0.5))
+    assert len(few) == 4
+    assert set(few) < set(more)
+    assert more == sorted(more)
+    assert share_of(records, 0.1, 2) != share_of(records, 0.1, 1) == share_of(records, 0.1, 1)
+    assert len(share_of(records, 0.001, 1)) == 1
+    assert share_of(records, 1.0, 1) == records
 
 
 def test_a_sample_depends_on_seed_and_position_alone():

@@ -1,10 +1,14 @@
+import json
 import math
 
 import pytest
 from scipy import stats
 
 from physseg.sweep.plot import write_plot
-from physseg.sweep.table import Cell, SweepTable, as_csv, latex, markdown, paired_difference
+from physseg.sweep.rows import Row
+from physseg.sweep.run_folder import prepare
+from physseg.sweep.spec import Sweep
+from physseg.sweep.table import MEAN, Cell, SweepTable, as_csv, collect, latex, markdown, paired_difference, write_table
 
 A, B = "toy_ade20k_full_val_sem_seg", "toy_voc_20_val_sem_seg"
 
@@ -47,6 +51,39 @@ def test_markdown(table):
     assert "| CAT-Seg | 2.00 ± 1.00 | 5.00 |" in lines
     assert "| both_losses | 3.17 ± 1.04 | - |" in lines
     assert lines[-1] == "| both_losses | +1.17 ± 0.29* | - |"
+
+
+def test_the_means_comparison_is_corrected_for_the_number_of_rows():
+    """Differences 1, 2, 3 have t = 2 sqrt(3) with two degrees of freedom: p 0.0742, an interval of 2 +- 2.48."""
+    cells = {
+        "base": {A: Cell({0: 1.0, 1: 1.0, 2: 1.0}), MEAN: Cell({0: 1.0, 1: 1.0, 2: 1.0})},
+        "better": {A: Cell({0: 2.0, 1: 3.0, 2: 4.0}), MEAN: Cell({0: 2.0, 1: 3.0, 2: 4.0})},
+        "other": {A: Cell({0: 2.0, 1: 0.5, 2: 1.0}), MEAN: Cell({0: 2.0, 1: 0.5, 2: 1.0})},
+    }
+    lines = markdown(SweepTable("Weights", "base", [A, MEAN], cells, "boundary_IoU")).splitlines()
+    assert lines[2].startswith("boundary_IoU, mean")
+    better = [cell.strip() for cell in lines[-2].split("|")[1:-1]]
+    assert better[:6] == ["better", "+2.00", "-0.48 to +4.48", "3", "0.074", "0.15"]
+    assert "these 2 comparisons" in "\n".join(lines)
+
+
+def test_other_metrics_come_from_the_same_runs(tmp_path):
+    """A metric that is no number on a data set, or that a run did not count, leaves a gap and no zero."""
+    rows = (Row("base", {}), Row("other", {}))
+    sweep = Sweep("Two", tmp_path / "base.yaml", tmp_path, (0,), rows, "base", metrics=("mIoU", "thin_IoU"))
+    scores = {"base": {"mIoU": 50.0, "thin_IoU": 20.0}, "other": {"mIoU": 60.0}}
+    for run in sweep.runs:
+        prepare(run)
+        values = scores[run.row.name]
+        results = {A: {"sem_seg": values}, B: {"sem_seg": {name: math.nan for name in values} | {"mIoU": 1.0}}}
+        (run.folder / "results.json").write_text(json.dumps(results))
+    thin = collect(sweep, "thin_IoU")
+    assert (thin.metric, list(thin.columns)) == ("thin_IoU", [A, MEAN])
+    assert thin.cells["base"][MEAN].by_seed == {0: 20.0}
+    assert thin.cells["other"][A].by_seed == {}
+    assert (tmp_path / "table-thin_IoU.md") in write_table(thin, tmp_path)
+    assert as_csv(thin).startswith("run,dataset,seed,thin_IoU\n")
+    assert collect(sweep).cells["other"][MEAN].by_seed == {0: 30.5}
 
 
 def test_latex_escapes_and_csv_has_every_seed(table):

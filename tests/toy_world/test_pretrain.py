@@ -53,6 +53,18 @@ def test_a_run_goes_on_from_weights(tmp_path, monkeypatch):
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
+def test_kept_parts_stay_and_the_rest_starts_anew(tmp_path, monkeypatch):
+    """With no patch loss and a learning rate: four image blocks and the text tower are as they were, others are not."""
+    monkeypatch.setattr(pretrain, "ProcessPoolExecutor", _InProcess)
+    outputs = [tmp_path / name for name in ("w.safetensors", "log.jsonl", "metrics.json")]
+    pretrain.pretrain(replace(SHORT, kept_blocks=4, patch_weight=0.0), *outputs, start=WEIGHTS_PATH)
+    found, expected = load_toy_clip_state_dict(outputs[0]), load_toy_clip_state_dict()
+    changed = {name for name in expected if not torch.equal(found[name], expected[name])}
+    later = ("visual.transformer.resblocks.4.", "visual.transformer.resblocks.5.", "visual.ln_post.", "visual.proj")
+    assert changed == {name for name in expected if name.startswith((*later, "logit_scale"))}
+    assert "loss_patches" not in json.loads(outputs[1].read_text().splitlines()[0])
+
+
 def test_weights_of_other_words_are_refused(tmp_path):
     state = load_file(WEIGHTS_PATH)
     save_file(state | {"token_ids": state["token_ids"] + 1}, tmp_path / "other.safetensors")

@@ -40,6 +40,8 @@ LOADER = Area("Loading", "Batches by position: a resumed training sees the very 
 
 DATASETS = Area("Data sets", "Names as Detectron2's catalog has them; see docs/own_data.md for one's own.", (
     Key("DATASETS.TRAIN", ("coco_2017_train_stuff_all_sem_seg",), List(Text()), "One after the other, as one."),
+    Key("DATASETS.TRAIN_SHARE", 1.0, Float(above=0, most=1),
+        "Share of the training images that is used, at least one; SEED decides which. For studies of few labels."),
     Key("DATASETS.TEST", (
         "ade20k_full_sem_seg_freq_val_all",
         "context_459_test_sem_seg",

@@ -26,7 +26,8 @@ CLIP = Area("CLIP", "The model, and the encoder it is built on.", (
     Key("MODEL.CLIP.NAME", "ViT-B-16-quickgelu", Known("a model that open_clip lists", clip_models),
         "open_clip model name. The -quickgelu names are OpenAI's activation."),
     Key("MODEL.CLIP.PRETRAINED", "openai", Text(empty=True),
-        'open_clip tag, path of a local file (.pt, .pth, .bin, .safetensors), "toy" (shipped), or "" (random).'),
+        'open_clip tag, path of a local file (.pt, .pth, .bin, .safetensors), "toy" or '
+        '"toy-contrastive" (shipped, docs/toy_world.md), or "" (random).'),
     Key("MODEL.CLIP.IMAGE_SIZE", 384, Int(1, 8192),
         "Side in pixels of the square the encoder sees; the token grid is this over the patch size."),
     Key("MODEL.CLIP.RESIZE_POSITIONS", "each_forward", Choice("each_forward", "once"),

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from physseg.modeling.clip.quick_gelu import QuickGELUMLP
 from physseg.modeling.clip.split_attention import SplitAttention
-from physseg.toy_world.clip import load_toy_clip_state_dict, register_toy_clip
+from physseg.toy_world.clip import WEIGHTS, load_toy_clip_state_dict, register_toy_clip
 
 
 def create_clip(name: str, pretrained: str, load_weights: bool = True, image_size: int | None = None) -> nn.Module:
@@ -26,7 +26,7 @@ def create_clip(name: str, pretrained: str, load_weights: bool = True, image_siz
     Args:
         name: open_clip model name, or "physseg-toy": a plain ViT with a class token (CLIP's, MetaCLIP's, ...), or a
             tower of timm that ends in an attention pool (PE-Core, SigLIP 2).
-        pretrained: open_clip tag, local file, "toy", or "" for random weights.
+        pretrained: open_clip tag, local file, "toy" or "toy-contrastive" (shipped), or "" for random weights.
         load_weights: False leaves random weights and reads or downloads nothing: the caller loads them.
         image_size: side in pixels for which positional embeddings are stored, resized bicubically with antialiasing
             where the weights have others; None: that of the weights.
@@ -136,8 +136,8 @@ def _check_towers(name: str, model: nn.Module) -> None:
 
 
 def _state_dict(name: str, pretrained: str) -> dict[str, Tensor]:
-    if pretrained == "toy":
-        return load_toy_clip_state_dict()
+    if pretrained in WEIGHTS:
+        return load_toy_clip_state_dict(WEIGHTS[pretrained])
     path = Path(pretrained).expanduser()
     if path.is_file():
         return _read(path)
