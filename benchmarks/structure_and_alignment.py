@@ -20,11 +20,12 @@ from physseg.losses import PatchAlignmentLoss, patch_weights, structure_loss
 from physseg.modeling.structure_head import StructureHead
 from physseg.structure.canny import canny_map
 from physseg.structure.edge_gt import edge_gt_map
-from physseg.structure.options import CannyOptions, EdgeGtOptions, SiftOptions, SuperPointOptions
+from physseg.structure.kornia_sources import KorniaCannySource, SobelSource
+from physseg.structure.options import CannyOptions, EdgeGtOptions, SiftOptions, SobelOptions, SuperPointOptions
 from physseg.structure.sift import sift_map
 from physseg.structure.superpoint import SuperPointSource
 
-CROP, GRID, CLASSES, WIDTH, EMBED = 384, 24, 171, 768, 512
+CROP, GRID, CLASSES, WIDTH, EMBED, BATCH = 384, 24, 171, 768, 512, 16
 
 
 def main() -> None:
@@ -51,6 +52,9 @@ def sources(device: str, superpoint: str) -> None:
     report("Canny", lambda: canny_map(image, CannyOptions()))
     report("SIFT", lambda: sift_map(image, SiftOptions()))
     report("EdgeGT", lambda: edge_gt_map(labels, 255, EdgeGtOptions()))
+    crops = [torch.from_numpy(image).permute(2, 0, 1).to(device)] * BATCH
+    for name, on_device in (("Canny", KorniaCannySource(CannyOptions())), ("Sobel", SobelSource(SobelOptions()))):
+        report(f"{name} by kornia, {BATCH} crops", lambda source=on_device: source(crops), device)
     source = SuperPointSource(SuperPointOptions(superpoint))
     if not superpoint:
         from transformers import SuperPointConfig, SuperPointForKeypointDetection
