@@ -33,7 +33,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self._answer(302, {**linked, "Location": location, "Content-Length": "0"})
 
     def do_GET(self):
-        data = self.server.files[self.path.removeprefix("/cdn")]
+        data = self.server.files.get(self.path.removeprefix("/cdn"))
+        if data is None:
+            self._answer(404, {"Content-Length": "0"})
+            return
         wanted = self.headers.get("Range")
         start = int(wanted.removeprefix("bytes=").split("-")[0]) if wanted else 0
         self.server.starts.append(start)
