@@ -34,10 +34,11 @@ def main() -> None:
     parser.add_argument("--tile", type=int, default=1024)
     parser.add_argument("--names", type=int, default=10, help="words")
     parser.add_argument("--seams", action="store_true")
+    parser.add_argument("--scenes", type=int, default=40, help="of --seams")
     args = parser.parse_args()
     predictor = physseg.load("toy", device="cpu")
     if args.seams:
-        seams(predictor)
+        seams(predictor, args.scenes)
     else:
         large(predictor, args.side, args.tile, args.names)
 
@@ -49,7 +50,7 @@ def large(predictor: physseg.Predictor, side: int, tile: int, names: int) -> Non
         predictor(np.zeros((tile, tile, 3), np.uint8))
         Path("/proc/self/clear_refs").write_text("5")  # the peak from here on
         before, start = memory("VmRSS"), time.perf_counter()
-        options = OutputOptions(formats=("labels", "json", "overlay"))
+        options = OutputOptions(formats=("labels", "json"))
         tiles = TileOptions.of(predictor, tile)
         for done, total in segment_tiled(predictor, Job(source, Path(folder) / "out"), options, tiles):
             print(f"\r{done} of {total} windows", end="", file=sys.stderr)
@@ -63,7 +64,7 @@ def large(predictor: physseg.Predictor, side: int, tile: int, names: int) -> Non
 def write_mosaic(path: Path, side: int) -> list[str]:
     """A square TIFF of eight scenes in turn, by blocks; returns the names in them."""
     scenes = [toy_scene(seed, SCENE) for seed in range(8)]
-    profile = {"driver": "GTiff", "count": 3, "dtype": "uint8", "tiled": True, "compress": "deflate"}
+    profile = {"driver": "GTiff", "count": 3, "dtype": "uint8", "tiled": True}
     with rasterio.open(path, "w", width=side, height=side, crs="EPSG:32633", **profile) as file:
         for row, top in enumerate(range(0, side, SCENE)):
             for column, left in enumerate(range(0, side, SCENE)):
@@ -73,7 +74,7 @@ def write_mosaic(path: Path, side: int) -> list[str]:
     return list(dict.fromkeys(name for _, names, _ in scenes for name in names))
 
 
-def seams(predictor: physseg.Predictor, scenes: int = 40, tile: int = 144) -> None:
+def seams(predictor: physseg.Predictor, scenes: int, tile: int = 144) -> None:
     """Agreement with the scene predicted whole, and with the truth, in shared zones and elsewhere."""
     rows = {}
     with tempfile.TemporaryDirectory() as folder:
