@@ -23,7 +23,7 @@ VARIANTS = {
     "vitb16": ("catseg_vitb16.yaml", plain_catseg.VIT_B16),
     "vitl14": ("catseg_vitl14.yaml", plain_catseg.VIT_L14),
     # The published code does not run it.
-    "vith14": ("physseg_vith14.yaml", plain_catseg.VIT_H14),
+    "vith14": ("catseg_vith14.yaml", plain_catseg.VIT_H14),
 }
 TEMPLATE = "A photo of a {} in the scene"
 

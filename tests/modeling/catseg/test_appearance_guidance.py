@@ -231,6 +231,32 @@ def test_training_step(model_and_config):
     assert groups["clip"]["lr"] == pytest.approx(2e-6)
 
 
+def reached_by_structure_loss(model) -> set[str]:
+    """Names of the weights that get another gradient than zero from L_p alone."""
+    model.zero_grad()
+    sample = {"image": torch.rand(3, 96, 96) * 255, "sem_seg": torch.randint(0, 4, (96, 96))}
+    sample["structure"] = torch.randint(0, 2, (1, 96, 96), dtype=torch.uint8)
+    model.train()([sample])["loss_structure"].backward()
+    return {n for n, p in model.named_parameters() if p.grad is not None and p.grad.any()}
+
+
+def test_what_the_structure_loss_reaches(model_and_config):
+    """With a frozen Swin: the head itself, and through the dense features every trained weight of CLIP that counts."""
+    model, _ = model_and_config
+    trained = {n for n, p in model.named_parameters() if p.requires_grad}
+    last = f"resblocks.{len(model.clip.model.visual.transformer.resblocks) - 1}.attn."
+    unused = {n for n in trained if n.endswith((f"{last}q_proj_weight", f"{last}k_proj_weight"))}
+    assert len(unused) == 2
+    expected = {n for n in trained if n.startswith(("clip.", "structure_head."))} - unused
+    assert reached_by_structure_loss(model) == expected
+
+
+def test_the_structure_loss_reaches_a_backbone_that_trains(tmp_path):
+    model = PhysSeg(config(tmp_path, "MODEL.APPEARANCE.FROZEN", False, "MODEL.SWIN.DROP_PATH", 0.0))
+    backbone = {n for n, _ in model.named_parameters() if n.startswith("guidance.backbone.")}
+    assert backbone <= reached_by_structure_loss(model)
+
+
 def test_a_backbone_that_trains(tmp_path):
     cfg = config(tmp_path, "MODEL.APPEARANCE.FROZEN", False, "MODEL.SWIN.DROP_PATH", 0.0)
     model = PhysSeg(cfg).train()
