@@ -18,6 +18,7 @@ from physseg.analysis.loss_gradients import markdown_table, mean_gradients, meas
 from physseg.cli.arguments import new_parser
 from physseg.config import load_config
 from physseg.data.loaders import build_train_loader
+from physseg.engine.gradients import keep_compiled_graphs
 from physseg.engine.weights import load_weights
 from physseg.io import write_json_atomic
 
@@ -40,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     cfg = load_config(args.config_file, args.opts)
     if not (cfg.MODEL.PATCH_ALIGNMENT.ENABLED or cfg.MODEL.STRUCTURE.ENABLED):
         raise ValueError("nothing to compare: MODEL.PATCH_ALIGNMENT.ENABLED and MODEL.STRUCTURE.ENABLED are both False")
+    keep_compiled_graphs()
     seed_all_rng(cfg.SEED)
     model = build_model(cfg)
     if cfg.MODEL.WEIGHTS:

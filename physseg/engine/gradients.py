@@ -49,6 +49,17 @@ def short(term: str) -> str:
     return term.removeprefix("loss_")
 
 
+def keep_compiled_graphs() -> None:
+    """Let compiled parts be run backwards more than once, as `GradientMeter` does; before their first call.
+
+    By default torch gives buffers of a compiled graph away in its first backward pass. It costs some memory.
+    """
+    import torch._functorch.config as functorch
+
+    if hasattr(functorch, "donated_buffer"):  # older ones keep them
+        functorch.donated_buffer = False
+
+
 class GradientMeter:
     """Takes the terms' gradients one by one, beside the usual backward pass, over the parts of a batch and processes.
 

@@ -17,6 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from physseg.config import check_config
 from physseg.engine.checkpointing import TrainingCheckpointer, clear_the_way, read_best, remove_partial_files
 from physseg.engine.ema import WeightEMA
+from physseg.engine.gradients import keep_compiled_graphs
 from physseg.engine.hooks import (
     BestCheckpoint,
     Checkpointing,
@@ -61,8 +62,10 @@ class Trainer(DefaultTrainer):
             model = model.to(memory_format=torch.channels_last)
         optimizer = self.build_optimizer(cfg, model)
         self.ema = WeightEMA(model, cfg.SOLVER.EMA.DECAY) if cfg.SOLVER.EMA.ENABLED else None
-        step = StepOptions.from_config(cfg)
-        self._trainer = TrainStep(_distributed(model), optimizer, step, self.ema, build_loss_balance(cfg))
+        step, balance = StepOptions.from_config(cfg), build_loss_balance(cfg)
+        if cfg.ENGINE.COMPILE and (step.gradient_period or balance is not None):
+            keep_compiled_graphs()
+        self._trainer = TrainStep(_distributed(model), optimizer, step, self.ema, balance)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         states = {"trainer": weakref.proxy(self)} | ({"ema": self.ema} if self.ema is not None else {})
         self.checkpointer = TrainingCheckpointer(self.model, cfg.OUTPUT_DIR, keep=cfg.ENGINE.KEEP_CHECKPOINTS, **states)
