@@ -9,7 +9,7 @@ from setuptools import find_packages, setup
 REQUIRES = [
     "torch>=2.4",
     "torchvision>=0.19",
-    "open_clip_torch>=3.0",
+    "open_clip_torch>=3.0,<4",
     "timm>=1.0.17",
     "opencv-python-headless>=4.5",
     "fvcore>=0.1.5",

@@ -104,6 +104,9 @@ RELATIONS: tuple[Relation, ...] = (
              f"{_AGGREGATION}.DECODER_GUIDANCE_DIMS must be smaller than what they are joined to: DIM, then "
              "DECODER_DIMS[0]",
              lambda dim, dims, guidance: guidance[0] < dim and guidance[1] < dims[0]),
+    Relation((f"{_STRUCTURE}.ENABLED", f"{_STRUCTURE}.NORM", f"{_STRUCTURE}.DIM"),
+             f'{_STRUCTURE}.DIM must be a multiple of 16 where {_STRUCTURE}.NORM is "GN", which has 32 groups of 2 DIM',
+             lambda on, norm, dim: not on or norm != "GN" or dim % 16 == 0),
     Relation((f"{_STRUCTURE}.SOURCES", f"{_STRUCTURE}.MAPS_SOURCES"),
              f"{_STRUCTURE}.MAPS_SOURCES must be among {_STRUCTURE}.SOURCES",
              lambda sources, ready: set(ready) <= set(sources)),

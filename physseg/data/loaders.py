@@ -123,7 +123,8 @@ class TrainLoader:
     ``skipped`` counts records that were replaced because a file could not be read (this process's own).
     """
 
-    def __init__(self, stream: TrainingStream, batches: PositionBatches, num_workers: int):
+    def __init__(self, stream: TrainingStream, batches: PositionBatches, num_workers: int, pin_memory: bool = False):
+        self.pin_memory = pin_memory
         self.stream = stream
         self.batches = batches
         self.num_workers = num_workers
@@ -137,6 +138,7 @@ class TrainLoader:
             num_workers=self.num_workers,
             collate_fn=_as_list,
             worker_init_fn=_init_worker,
+            pin_memory=self.pin_memory,
         )
         batches = iter(loader)
         try:
@@ -180,7 +182,7 @@ def build_train_loader(cfg: CfgNode, start_iteration: int = 0) -> TrainLoader:
     stream = TrainingStream(records, mapper, seed, cfg.DATALOADER.SKIP_BROKEN)
     batches = PositionBatches(total // world_size, comm.get_rank(), world_size, start_iteration)
     logger.info("%d training images of %s", len(records), ", ".join(cfg.DATASETS.TRAIN))
-    return TrainLoader(stream, batches, cfg.DATALOADER.NUM_WORKERS)
+    return TrainLoader(stream, batches, cfg.DATALOADER.NUM_WORKERS, _on_gpu(cfg))
 
 
 def share_of(records: list[dict], share: float, seed: int) -> list[dict]:
@@ -216,6 +218,7 @@ def build_test_loader(
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         collate_fn=_as_list,
         worker_init_fn=_init_worker,
+        pin_memory=_on_gpu(cfg),
     )
 
 
@@ -229,6 +232,11 @@ class _MappedRecords(Dataset):
 
     def __getitem__(self, index: int) -> dict:
         return self.mapper(self.records[index])
+
+
+def _on_gpu(cfg: CfgNode) -> bool:
+    """Whether batches go to a GPU: from pinned memory it fetches them itself, while the host goes on."""
+    return cfg.MODEL.DEVICE.startswith("cuda")
 
 
 def _seed(cfg: CfgNode) -> int:

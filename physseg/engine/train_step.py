@@ -1,6 +1,7 @@
 """One training iteration: micro-batches, mixed precision, gradient clipping, and a stop at the first NaN."""
 
 import contextlib
+import math
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from physseg.engine.loss_balance import LossBalance
 from physseg.engine.optimizer import clip_gradients
 from physseg.engine.precision import autocast, build_grad_scaler
 from physseg.engine.random_state import preserved_random_state
+from physseg.modeling.batching import to_device
 from physseg.timing import stage
 
 
@@ -98,7 +100,8 @@ class TrainStep(TrainerBase):
         self.data_loader: Iterable[Sequence[dict]] = ()
         self._batches = iter(self.data_loader)
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        self.device_type = self.parameters[0].device.type
+        self.device = self.parameters[0].device
+        self.device_type = self.device.type
         self.grad_scaler = build_grad_scaler(self.device_type, options.amp, options.amp_dtype)
         self.stop_requested = 0
 
@@ -118,6 +121,8 @@ class TrainStep(TrainerBase):
         # The loader's random numbers come from sample positions; what it draws besides must not shift the model's.
         with preserved_random_state(cuda=False), stage("data"):
             batch = next(self._batches)
+            if self.device.type != "cpu":
+                batch = [to_device(sample, self.device) for sample in batch]
         data_time = time.perf_counter() - began
 
         with stage("model"):
@@ -126,27 +131,32 @@ class TrainStep(TrainerBase):
                 with preserved_random_state():
                     self._forward_backward(batch, measure_only=True)
             losses = self._forward_backward(batch)
-            values = torch.stack([value.float() for value in losses.values()]).tolist()
+            norm = self._clip()
+            # The step's one wait for the device. It stands before the update: what is not finite must not reach the
+            # weights.
+            *values, norm = torch.stack([value.float() for value in (*losses.values(), norm)]).tolist()
         self._agree(dict(zip(losses, values, strict=True)), data_time)
 
         with stage("update"):
-            norm = self._update()
-        get_event_storage().put_scalar("grad_norm", norm.item())
+            self._update(norm)
+        get_event_storage().put_scalar("grad_norm", norm)
 
-    def _update(self) -> Tensor:
-        """Clip the gradients, step, and return their norm before."""
+    def _clip(self) -> Tensor:
+        """Clip the gradients and return their norm before."""
         self.grad_scaler.unscale_(self.optimizer)
-        norm = clip_gradients(self.parameters, self.options.clip_type, self.options.clip_value, self.options.norm_type)
+        return clip_gradients(self.parameters, self.options.clip_type, self.options.clip_value, self.options.norm_type)
+
+    def _update(self, norm: float) -> None:
+        """Step by the clipped gradients, unless their norm before is no finite number."""
         # fp16 gradients overflow now and then: the scaler then skips the step and lowers its scale.
-        if not self.grad_scaler.is_enabled() and not torch.isfinite(norm):
+        if not self.grad_scaler.is_enabled() and not math.isfinite(norm):
             raise NonFiniteLossError(
-                f"The gradient's norm became {norm.item()} at iteration {self.iter} though the losses are finite."
+                f"The gradient's norm became {norm} at iteration {self.iter} though the losses are finite."
             )
         self.grad_scaler.step(self.optimizer)
         self.grad_scaler.update()
         if self.ema is not None:
             self.ema.update(_unwrapped(self.model))
-        return norm
 
     def _forward_backward(self, batch: Sequence[dict], measure_only: bool = False) -> dict[str, Tensor]:
         """Accumulate gradients over the parts of the batch and return the losses averaged over them.

@@ -58,7 +58,7 @@ def patch_weights(sem_seg: torch.Tensor, grid: tuple[int, int], num_classes: int
         0, index.flatten(), torch.ones(index.numel(), device=device)
     )
     counts = counts[:slots].view(batch, h * w, num_classes)
-    pixels = (torch.bincount(row, minlength=h)[:, None] * torch.bincount(column, minlength=w)).view(1, h * w, 1)
+    pixels = (_patch_sizes(height, h, device)[:, None] * _patch_sizes(width, w, device)).view(1, h * w, 1)
     return (counts / pixels.clamp(min=1)).flatten(0, 1)  # (N, T)
 
 
@@ -76,6 +76,12 @@ def count_labelled_patches(sem_seg: torch.Tensor, grid: tuple[int, int], ignore_
 def _patch_rows(pixels: int, patches: int, device: torch.device) -> torch.Tensor:
     """Row (or column) of patches that each row of pixels belongs to."""
     return torch.arange(pixels, device=device) * patches // pixels
+
+
+def _patch_sizes(pixels: int, patches: int, device: torch.device) -> torch.Tensor:
+    """Rows (or columns) of pixels in each patch: the counts of `_patch_rows`, which bincount would wait for."""
+    starts = -(-torch.arange(patches + 1, device=device) * pixels // patches)
+    return starts.diff()
 
 
 def patch_alignment_loss(

@@ -54,7 +54,7 @@ def segmentation_loss_count(sem_seg: Tensor, classes: int, ignore_value: int, ig
     """Terms of the sum, to divide it by: pixels that count times classes; at least 1."""
     if ignored_pixels == "masked":
         return (sem_seg != ignore_value).sum().clamp(min=1) * classes
-    return torch.tensor(sem_seg.numel() * classes, device=sem_seg.device)
+    return torch.full((), sem_seg.numel() * classes, device=sem_seg.device)  # `tensor` would wait for the device
 
 
 def segmentation_loss(

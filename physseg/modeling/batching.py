@@ -1,6 +1,7 @@
 """Tensors of different sizes -> one batch."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -8,6 +9,14 @@ from torch import Tensor
 
 # CAT-Seg pads images to a multiple of this many pixels.
 SIZE_DIVISIBILITY = 32
+
+
+def to_device(sample: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
+    """A copy of a sample whose tensors are on the device. From pinned memory the host does not wait for it."""
+    return {
+        key: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
+        for key, value in sample.items()
+    }
 
 
 def pad_to_common_size(images: Sequence[Tensor], value: int = 0) -> Tensor:

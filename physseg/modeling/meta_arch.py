@@ -185,7 +185,7 @@ class PhysSeg(nn.Module):
         Parts of a batch that are weighted by it give the whole batch's mean. The structure loss is a mean over all
         pixels, and as many of them in each part.
         """
-        sem_seg = [x["sem_seg"].to(self.device) for x in batched_inputs]
+        sem_seg = [x["sem_seg"].to(self.device, non_blocking=True) for x in batched_inputs]
         counts = {}
         if self.ignored_pixels == "masked":
             counts["loss_sem_seg"] = sum((labels != self.ignore_value).sum() for labels in sem_seg)
@@ -253,7 +253,7 @@ class PhysSeg(nn.Module):
         target = self._training_maps(batched_inputs, "structure", pad_to_common_size(images), 0)
         target = target.float() if self.soft_structure else target
         for channel, source in self.device_sources.items():
-            source.fill(target, [image.to(self.device) for image in images], channel)
+            source.fill(target, [image.to(self.device, non_blocking=True) for image in images], channel)
         return target
 
     @torch.no_grad()
@@ -378,7 +378,7 @@ class PhysSeg(nn.Module):
 
     def _to_float(self, image: Tensor) -> Tensor:
         # Single precision, but for a model in double.
-        return image.to(self.device, torch.promote_types(self.pixel_mean.dtype, torch.float32))
+        return image.to(self.device, torch.promote_types(self.pixel_mean.dtype, torch.float32), non_blocking=True)
 
     def _normalise(self, image: Tensor) -> Tensor:
         return (self._to_float(image) - self.pixel_mean) / self.pixel_std
@@ -390,7 +390,7 @@ class PhysSeg(nn.Module):
         """Maps of every image, padded to the images' common size: (B, ..., h, w)."""
         if any(key not in x for x in batched_inputs):
             raise KeyError(f"training needs {key!r} for every image; the mapper makes it (physseg.data.mapper)")
-        return pad_to_size([x[key].to(self.device) for x in batched_inputs], like.shape[-2:], value)
+        return pad_to_size([x[key].to(self.device, non_blocking=True) for x in batched_inputs], like.shape[-2:], value)
 
 
 def _content_sizes(batched_inputs: list[dict[str, Any]]) -> list[torch.Size]:

@@ -20,7 +20,8 @@ from physseg.modeling.clip.plain_tower import PlainTower, to_map
 from physseg.modeling.clip.pool_tower import PoolTower
 from physseg.modeling.clip.statistics import image_statistics
 from physseg.modeling.clip.weights import create_clip, is_causal, text_tower
-from physseg.text.packed import build_prefix_tree, encode_packed, text_block
+from physseg.text.packed import PrefixTree, encode_packed, text_block
+from physseg.text.prompt_sets import PromptSets
 from physseg.text.prompts import cut_prompts, resolve_templates, synonyms
 from physseg.text.whole import encode_whole
 
@@ -118,6 +119,7 @@ class ClipEncoder(nn.Module):
             raise ValueError(f"MODEL.TEXT.SYNONYMS: expected 'first' or 'average', got {synonym_policy!r}")
         self.synonym_policy = synonym_policy
         self._run_text_block = text_block
+        self._prompt_sets = PromptSets()
 
     def compile(self, **options) -> None:
         """Compile one block of each kind: the others have the same code."""
@@ -158,6 +160,26 @@ class ClipEncoder(nn.Module):
         Returns:
             (T, P, E), L2 norm 1. Gradients flow to the text encoder where it trains.
         """
+        text = text_tower(self.model)
+        trains = torch.is_grad_enabled() and self.text_trains
+        # Once per vocabulary is too seldom to compile for.
+        run_block = self._run_text_block if trains else text_block
+
+        def encode(part: PrefixTree | Tensor) -> Tensor:
+            return encode_packed(text, part, run_block) if packed else encode_whole(text, part)
+
+        packed, chunk = is_causal(self.model), 0 if trains else PROMPT_CHUNK
+        names = (tuple(vocabulary), self.templates, self.synonym_policy)
+        parts = self._prompt_sets.get(names, self.device, chunk, packed, lambda: self._tokenize(vocabulary))
+        features = torch.cat([F.normalize(encode(part), dim=-1) for part in parts])
+        features = features.view(-1, len(self.templates), self.embed_dim)
+        if self.synonym_policy == "average":
+            parts = features.split([len(synonyms(name)) for name in vocabulary])
+            features = F.normalize(torch.stack([part.mean(0) for part in parts]), dim=-1)
+        return features
+
+    def _tokenize(self, vocabulary: Sequence[str]) -> Tensor:
+        """Tokens (N, context) of every name's words, each under every template."""
         words = [synonyms(name) for name in vocabulary]
         if self.synonym_policy == "first":
             words = [w[:1] for w in words]
@@ -165,23 +187,7 @@ class ClipEncoder(nn.Module):
         tokens = self.tokenizer(prompts)
         for prompt in cut_prompts(self.tokenizer, prompts, tokens):
             _warn_of_cut(prompt, tokens.shape[1])
-        text = text_tower(self.model)
-        trains = torch.is_grad_enabled() and self.text_trains
-        chunk = len(tokens) if trains else PROMPT_CHUNK
-        # Once per vocabulary is too seldom to compile for.
-        run_block = self._run_text_block if trains else text_block
-
-        def encode(part: Tensor) -> Tensor:
-            if not is_causal(self.model):
-                return encode_whole(text, part.to(self.device))
-            return encode_packed(text, build_prefix_tree(part).to(self.device), run_block)
-
-        features = torch.cat([F.normalize(encode(part), dim=-1) for part in tokens.split(chunk)])
-        features = features.view(-1, len(self.templates), self.embed_dim)
-        if self.synonym_policy == "average":
-            parts = features.split([len(group) for group in words])
-            features = F.normalize(torch.stack([part.mean(0) for part in parts]), dim=-1)
-        return features
+        return tokens
 
     @property
     def device(self) -> torch.device:

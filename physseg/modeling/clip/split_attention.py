@@ -24,9 +24,19 @@ class SplitAttention(nn.Module):
         self.out_proj = nn.Linear(dim, dim)
 
     @classmethod
-    def from_packed(cls, packed: nn.MultiheadAttention) -> "SplitAttention":
-        """Take over the parameters of a packed attention."""
-        split = cls(packed.embed_dim, packed.num_heads)
+    def from_packed(cls, packed: nn.Module) -> "SplitAttention":
+        """Take over the parameters of a packed attention: PyTorch's, or one of open_clip's own of the same names.
+
+        Raises:
+            ValueError: it has other parameters than these, which would be lost.
+        """
+        names = {name for name, _ in packed.named_parameters()}
+        if names != {"in_proj_weight", "in_proj_bias", "out_proj.weight", "out_proj.bias"}:
+            raise ValueError(
+                f"{type(packed).__name__} of open_clip has the parameters {sorted(names)}; expected in_proj_weight, "
+                "in_proj_bias and out_proj's: install open_clip_torch>=3.0,<4"
+            )
+        split = cls(packed.out_proj.in_features, packed.num_heads)
         q, k, v = packed.in_proj_weight.detach().chunk(3)
         with torch.no_grad():
             split.q_proj_weight.copy_(q)
