@@ -12,6 +12,7 @@ from physseg.losses import PatchAlignmentLoss
 from physseg.modeling.catseg.aggregation import CostAggregation
 from physseg.modeling.catseg.decoder import Decoder
 from physseg.modeling.catseg.guidance import build_guidance
+from physseg.modeling.catseg.keep_classes import ClassFilter
 from physseg.modeling.clip.encoder import ClipEncoder
 from physseg.modeling.structure_head import StructureHead
 from physseg.structure import structure_options
@@ -75,6 +76,7 @@ def parts_from_config(cfg: CfgNode) -> dict[str, Any]:
         "pixel_mean": cfg.MODEL.PIXEL_MEAN,
         "pixel_std": cfg.MODEL.PIXEL_STD,
         "max_classes": node.MAX_CLASSES,
+        "class_filter": ClassFilter(cfg.TEST.KEEP_CLASSES, cfg.TEST.KEEP_RULE, cfg.TEST.KEEP_THRESHOLD),
         "class_chunk": node.CLASS_CHUNK,
         "pooling": node.POOLING,
         "test_pooling": cfg.TEST.POOLING,

@@ -26,6 +26,7 @@ from physseg.modeling.build import parts_from_config
 from physseg.modeling.catseg.aggregation import CostAggregation
 from physseg.modeling.catseg.cost_volume import ClassLogits, cost_volume, likeliest_classes, take_classes
 from physseg.modeling.catseg.decoder import Decoder
+from physseg.modeling.catseg.keep_classes import ClassFilter
 from physseg.modeling.chunks import chunked_sum, map_chunks
 from physseg.modeling.clip.encoder import ClipEncoder
 from physseg.modeling.encoded import EncodedBatch, EncodedImage
@@ -47,6 +48,7 @@ class PhysSeg(nn.Module):
         aggregation, decoder: cost aggregation and its decoder.
         vocabulary: names in use where an input carries none; the training set's names.
         max_classes: classes kept per image, the others get logit -100; 0 keeps all.
+        class_filter: keeps fewer at test; None: no fewer.
         class_chunk: class maps (one class of one image) worked on at a time; 0: as many as make 4,608 tokens on a
             CPU, which is 8 maps of 24x24, and 32 times that on a GPU.
         pooling, test_pooling: class attention's pooling in training and at test.
@@ -72,6 +74,7 @@ class PhysSeg(nn.Module):
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
         max_classes: int = 256,
+        class_filter: ClassFilter | None = None,
         class_chunk: int = 0,
         pooling: Sequence[int] = (2, 2),
         test_pooling: Sequence[int] = (1, 1),
@@ -103,6 +106,7 @@ class PhysSeg(nn.Module):
         self.alignment_weight = alignment_weight
         self.vocabulary = tuple(check_vocabulary(vocabulary))
         self.max_classes = max_classes
+        self.class_filter = class_filter or ClassFilter()
         self.class_chunk = class_chunk
         self.pooling, self.test_pooling = tuple(pooling), tuple(test_pooling)
         self.window = window
@@ -290,7 +294,8 @@ class PhysSeg(nn.Module):
 
     def _aggregate(self, dense: Tensor, guidance: Mapping[str, Tensor], text: Tensor) -> tuple[Tensor, Tensor | None]:
         """Cost volume and its aggregation: tokens (B, K, N, C) and the kept classes (B, K), None for all."""
-        classes = likeliest_classes(dense, text, self.max_classes)
+        choose = likeliest_classes if self.training else self.class_filter
+        classes = choose(dense, text, self.max_classes)
         text = text[None] if classes is None else take_classes(text[None], classes)
         cost = cost_volume(dense, text)
         b, t = cost.shape[:2]

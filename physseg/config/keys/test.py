@@ -1,7 +1,7 @@
 """Keys of inference and evaluation."""
 
 from physseg.config.key import Area, Key
-from physseg.config.rules import Bool, Float, Int, List, Only, Text
+from physseg.config.rules import Bool, Choice, Float, Int, List, Only, Text
 from physseg.config.special_rules import ExpectedResult, Override
 
 _SIDE = Int(1, 65536)
@@ -16,6 +16,13 @@ TEST = Area("Test", "How an image is segmented.", (
     Key("TEST.WINDOW_CANVAS", 640, _SIDE, "Side of the square that the image is squashed to."),
     Key("TEST.KEEP_ASPECT", False, Bool(),
         "True keeps the aspect ratio in sliding-window inference (CAT-Seg squashes to a square)."),
+    Key("TEST.KEEP_CLASSES", 0, Int(0, 100_000),
+        "K > 0: only the K classes that the rule below finds likeliest in an image or window go through aggregation; "
+        "the others are dropped. Approximate, for speed. 0: all, exactly."),
+    Key("TEST.KEEP_RULE", "similarity", Choice("similarity", "votes", "threshold"),
+        '"similarity": largest at any position; "votes": each position\'s three best count 1, 0.1 and 0.01 (ERR-Seg); '
+        '"threshold": as "similarity", where KEEP_THRESHOLD is reached.'),
+    Key("TEST.KEEP_THRESHOLD", 0.2, Float(-1, 1), 'Least cosine of a kept class under "threshold".'),
     Key("TEST.CROP_PADDING", False, Bool(),
         "True removes the padded border before the prediction is resized (CAT-Seg does not)."),
 ))
