@@ -51,4 +51,6 @@ class DeviceSource(ABC):
 
 def grey(images: torch.Tensor) -> torch.Tensor:
     """(B, 3, H, W) RGB -> float32 (B, H, W) grey in the same range."""
-    return torch.einsum("bchw,c->bhw", images.float(), torch.tensor(_GREY, device=images.device))
+    # Filled on the device: `torch.tensor` would copy, and the host would wait for that.
+    weights = torch.stack([torch.full((), weight, device=images.device) for weight in _GREY])
+    return torch.einsum("bchw,c->bhw", images.float(), weights)
