@@ -49,6 +49,7 @@ def run_program(program: str | Callable[[Sequence[str]], int], argv: Sequence[st
     with contextlib.suppress(AttributeError):  # a stream that a test put there
         # File names need not be UTF-8.
         sys.stdout.reconfigure(errors="backslashreplace")
+        sys.stderr.reconfigure(errors="backslashreplace")
 
     def run() -> int:
         main = importlib.import_module(f"physseg.cli.{program}").main if isinstance(program, str) else program

@@ -10,7 +10,7 @@ import json
 import sys
 from collections.abc import Sequence
 
-from physseg.cli.arguments import new_parser
+from physseg.cli.arguments import new_parser, number, some_path
 from physseg.config import load_config
 from physseg.data.checking import check_dataset, format_reports
 from physseg.data.custom import register_custom
@@ -23,11 +23,11 @@ def parser() -> argparse.ArgumentParser:
     parser = new_parser(__doc__, epilog=f"keys: {', '.join(spec.key for spec in all_specs())}")
     parser.add_argument("datasets", nargs="*", help="keys or registered names; default: training set and benchmarks")
     parser.add_argument("--toy", action="store_true", help="the toy world's training set and benchmarks")
-    parser.add_argument("--root", help="data root; default: $DETECTRON2_DATASETS, or 'datasets'")
+    parser.add_argument("--root", type=some_path, help="data root; default: $DETECTRON2_DATASETS, or 'datasets'")
     parser.add_argument("--config-file", help="a config whose DATASETS.CUSTOM to register and, by default, to check")
     parser.add_argument("--quick", action="store_true", help="count files only; read none")
     parser.add_argument("--decode-images", action="store_true", help="also decode every image, to find truncated ones")
-    parser.add_argument("--workers", type=int, help="processes; default: one per core")
+    parser.add_argument("--workers", type=number(int, 1), help="processes; default: one per core")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     return parser
 

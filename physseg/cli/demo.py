@@ -20,7 +20,7 @@ from detectron2.utils.logger import setup_logger
 
 from physseg import signals
 from physseg.cli.arguments import new_parser
-from physseg.config import load_config
+from physseg.config import check_device, load_config
 from physseg.data.conversion import convert
 from physseg.data.specs import TOY, datasets_root, get_specs
 from physseg.engine.trainer import Trainer
@@ -52,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     with signals.explained("The same command goes on from here."):
         cfg = load_config(CONFIG, args.opts, output_dir=args.output)
+        check_device(cfg.MODEL.DEVICE)
         demo(cfg)
     return 0
 

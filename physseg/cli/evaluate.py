@@ -21,9 +21,9 @@ from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
 from physseg import signals
-from physseg.cli.arguments import new_parser, split_at_first_key
+from physseg.cli.arguments import new_parser, number, some_path, split_at_first_key
 from physseg.cli.boundary import run_in_process
-from physseg.config import load_config
+from physseg.config import check_device, load_config
 from physseg.data.custom import register_custom
 from physseg.data.specs import find_spec
 from physseg.engine.launch import launch
@@ -41,6 +41,7 @@ from physseg.evaluation.tables import (
     write_tables,
 )
 from physseg.memory import keep_freed_memory
+from physseg.paths import writable_folder
 
 logger = logging.getLogger("physseg")
 
@@ -54,6 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         cfg.DATASETS.TEST = tuple(dataset_name(key) for key in args.benchmarks or cfg.DATASETS.TEST)
         if args.weights is not None:
             cfg.MODEL.WEIGHTS = args.weights
+        check_device(cfg.MODEL.DEVICE)
+        writable_folder(results_folder(cfg, args), "folder of the results")
         launch(run_in_process, args.num_gpus, device=cfg.MODEL.DEVICE, args=(run, cfg, args))
     return 0
 
@@ -65,9 +68,13 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--weights", metavar="FILE", help="checkpoint; default: MODEL.WEIGHTS")
     parser.add_argument("--compare-weights", metavar="FILE", help="a second checkpoint to set beside the first")
     parser.add_argument("--benchmarks", nargs="+", metavar="KEY", help="a847 pc459 ...; default: DATASETS.TEST")
-    parser.add_argument("--num-gpus", type=int, default=1, help="processes; with MODEL.DEVICE cpu, on the CPU")
-    parser.add_argument("--results", metavar="FOLDER", help="default: OUTPUT_DIR/benchmarks")
-    parser.add_argument("--save-pictures", type=int, default=0, metavar="N", help="per benchmark, for the report")
+    parser.add_argument(
+        "--num-gpus", type=number(int, 1), default=1, help="processes; with MODEL.DEVICE cpu, on the CPU"
+    )
+    parser.add_argument("--results", type=some_path, metavar="FOLDER", help="default: OUTPUT_DIR/benchmarks")
+    parser.add_argument(
+        "--save-pictures", type=number(int, 0), default=0, metavar="N", help="per benchmark, for the report"
+    )
     parser.add_argument("--metrics-file", metavar="FILE", help="metrics.json of the training, for the report's curves")
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config overrides")
     return parser
@@ -88,9 +95,14 @@ def dataset_name(key: str) -> str:
     return spec.registered_name if spec else key
 
 
+def results_folder(cfg, args: argparse.Namespace) -> Path:
+    """--results, or a folder in OUTPUT_DIR."""
+    return Path(args.results or Path(cfg.OUTPUT_DIR) / "benchmarks")
+
+
 def run(cfg, args: argparse.Namespace) -> None:
     """Evaluate, draw and write, in every process."""
-    folder = Path(args.results or Path(cfg.OUTPUT_DIR) / "benchmarks")
+    folder = results_folder(cfg, args)
     setup_logger(str(folder), distributed_rank=comm.get_rank(), name="physseg")
     if cfg.MODEL.DEVICE == "cpu":
         keep_freed_memory()

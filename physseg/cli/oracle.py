@@ -25,6 +25,7 @@ from physseg.engine.weights import load_weights
 from physseg.evaluation import build_evaluator, evaluate_dataset
 from physseg.io import write_json_atomic
 from physseg.modeling.clip.encoder import ClipEncoder
+from physseg.paths import writable_file
 
 # An image may have hundreds of components.
 CROPS_AT_ONCE = 32
@@ -45,6 +46,8 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the study, print it, and write it if asked to."""
     args = parser().parse_args(argv)
+    if args.output is not None:
+        writable_file(args.output)
     setup_logger(name="physseg")
     cfg = load_config(args.config_file, args.opts)
     spec = get_spec(args.benchmark)

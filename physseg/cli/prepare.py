@@ -11,7 +11,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from physseg.cli.arguments import new_parser
+from physseg.cli.arguments import new_parser, number, some_path
 from physseg.data.checking import check_dataset, format_reports
 from physseg.data.conversion import convert
 from physseg.data.download import download_archives, manual_steps
@@ -23,8 +23,8 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = new_parser(__doc__)
     parser.add_argument("datasets", nargs="+", metavar="KEY", help="of data sets, such as a150 or coco_stuff")
-    parser.add_argument("--root", help="data root; default: $DETECTRON2_DATASETS, or 'datasets'")
-    parser.add_argument("--workers", type=int, help="processes; default: one per core")
+    parser.add_argument("--root", type=some_path, help="data root; default: $DETECTRON2_DATASETS, or 'datasets'")
+    parser.add_argument("--workers", type=number(int, 1), help="processes; default: one per core")
     parser.add_argument("--overwrite", action="store_true", help="write label maps that exist again")
     parser.add_argument("--toy", action="store_true", help="prepare the toy world's counterpart instead")
     parser.add_argument("--download", action="store_true", help="first fetch and unpack what has a plain URL")

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import torch
 
-from physseg.cli.arguments import new_parser
+from physseg.cli.arguments import new_parser, number, some_path
+from physseg.engine.checkpoint_files import read_file
+from physseg.paths import existing_file, writable_folder
 from physseg.toy_world.clip import WEIGHTS_PATH
 from physseg.toy_world.pretrain import Recipe, pretrain
 
@@ -19,21 +21,26 @@ from physseg.toy_world.pretrain import Recipe, pretrain
 def parser() -> argparse.ArgumentParser:
     """The command line: paths, threads, and every field of `Recipe`."""
     parser = new_parser(__doc__)
-    parser.add_argument("--output-dir", type=Path, default=Path("output/toy_clip"), help="default: output/toy_clip")
+    parser.add_argument("--output-dir", type=some_path, default="output/toy_clip", help="default: output/toy_clip")
     parser.add_argument("--start", type=Path, help="weights of an earlier run to go on from; take another --seed then")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="default: one per core")
+    parser.add_argument("--threads", type=number(int, 1), default=torch.get_num_threads(), help="default: one per core")
     for field in fields(Recipe):
         option = "--" + field.name.replace("_", "-")
-        parser.add_argument(option, type=type(field.default), default=field.default, help=f"default: {field.default}")
+        parser.add_argument(
+            option, type=number(type(field.default), 0), default=field.default, help=f"default: {field.default}"
+        )
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Pre-train, and print the zero-shot accuracy."""
     arguments = parser().parse_args(argv)
+    folder = writable_folder(arguments.output_dir)
+    if arguments.start is not None:
+        read_file(existing_file(arguments.start, "start: weights of an earlier run"))
     torch.set_num_threads(arguments.threads)
     recipe = Recipe(**{field.name: getattr(arguments, field.name) for field in fields(Recipe)})
-    weights = arguments.output_dir / WEIGHTS_PATH.name
+    weights = folder / WEIGHTS_PATH.name
     log, metrics = weights.with_suffix(".log.jsonl"), weights.with_suffix(".metrics.json")
     zero_shot = pretrain(recipe, weights, log, metrics, arguments.start)["zero_shot"]
     for part, shares in zero_shot.items():

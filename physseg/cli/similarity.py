@@ -27,6 +27,7 @@ from physseg.data.specs import REAL, TOY, find_spec, get_specs
 from physseg.data.vocabularies import get_vocabulary
 from physseg.io import write_json_atomic
 from physseg.modeling.clip.encoder import ClipEncoder
+from physseg.paths import writable_file
 from physseg.toy_world.clip import WEIGHTS
 
 
@@ -48,6 +49,8 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the table, and write it if asked to."""
     args = parser().parse_args(argv)
+    if args.output is not None:
+        writable_file(args.output)
     keys, opts = split_at_first_key(args.benchmarks, args.opts)
     cfg = load_config(args.config_file, opts)
     name = args.clip or cfg.MODEL.CLIP.NAME

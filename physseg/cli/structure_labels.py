@@ -19,9 +19,12 @@ from collections.abc import Sequence
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from tqdm import tqdm
 
-from physseg.cli.arguments import new_parser
-from physseg.config import load_config
+from physseg.cli.arguments import new_parser, number, some_path
+from physseg.config import check_device, load_config
+from physseg.data.custom import register_custom
+from physseg.data.registration import check_registered
 from physseg.data.specs import datasets_root
+from physseg.paths import writable_folder
 from physseg.structure import structure_options
 from physseg.structure.make_maps import make_maps, plan
 from physseg.structure.options import FILE_SOURCES
@@ -33,8 +36,12 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--config-file", default="configs/physseg_vitb16.yaml", help="settings of the sources")
     parser.add_argument("--dataset", nargs="+", help="registered data sets; default: DATASETS.TRAIN")
     parser.add_argument("--sources", nargs="+", choices=FILE_SOURCES, help="default: MODEL.STRUCTURE.SOURCES")
-    parser.add_argument("--output", required=True, help="folder of the maps, later MODEL.STRUCTURE.MAPS_ROOT")
-    parser.add_argument("--workers", type=int, default=0, help="processes; default: one per core, on a GPU at most 4")
+    parser.add_argument(
+        "--output", type=some_path, required=True, help="folder of the maps, later MODEL.STRUCTURE.MAPS_ROOT"
+    )
+    parser.add_argument(
+        "--workers", type=number(int, 0), default=0, help="processes; default: one per core, on a GPU at most 4"
+    )
     parser.add_argument("--device", default="cpu", help="where SuperPoint runs")
     parser.add_argument(
         "--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="config overrides; last"
@@ -51,11 +58,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not set(sources) <= set(FILE_SOURCES):
         raise ValueError(f"maps are made ahead for {list(FILE_SOURCES)}; got {list(sources)}: name some by --sources")
     options = dataclasses.replace(options, sources=sources, maps_sources=())
+    check_device(args.device)
+    register_custom(cfg)
+    datasets = args.dataset or cfg.DATASETS.TRAIN
+    check_registered(datasets, "--dataset" if args.dataset else "DATASETS.TRAIN")
+    writable_folder(args.output)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     workers = args.workers or (cores if args.device == "cpu" else min(4, cores))
 
     jobs = []
-    for name in args.dataset or cfg.DATASETS.TRAIN:
+    for name in datasets:
         records, ignore_label = DatasetCatalog.get(name), MetadataCatalog.get(name).ignore_label
         of_dataset = plan(records, datasets_root(), args.output, options, ignore_label)
         print(f"{name}: {len(records)} images, {len(of_dataset)} to do")

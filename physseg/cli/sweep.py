@@ -12,7 +12,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from physseg.cli.arguments import new_parser
+from physseg.cli.arguments import new_parser, number
 from physseg.sweep import run_folder
 from physseg.sweep.confirm import write_confirmation
 from physseg.sweep.runner import TRAIN_COMMAND, SweepRunner
@@ -27,9 +27,11 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     result = new_parser(__doc__)
     result.add_argument("sweep", metavar="FILE", help="a sweep file, such as configs/sweeps/toy_table3.yaml")
-    result.add_argument("--jobs", type=int, default=1, metavar="N", help="trainings at once (default: 1)")
+    result.add_argument("--jobs", type=number(int, 1), default=1, metavar="N", help="trainings at once (default: 1)")
     result.add_argument("--output", metavar="FOLDER", help="folder of the runs (default: what the file says)")
-    result.add_argument("--retries", type=int, default=1, metavar="N", help="more tries of a failed run (default: 1)")
+    result.add_argument(
+        "--retries", type=number(int, 0), default=1, metavar="N", help="more tries of a failed run (default: 1)"
+    )
     result.add_argument("--dry-run", action="store_true", help="check the file and show the commands, run nothing")
     result.add_argument("--table-only", action="store_true", help="write the table of the runs that are done")
     result.add_argument("--confirm", metavar="FILE", help="write the sweep file that confirms the best rows")

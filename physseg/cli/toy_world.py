@@ -10,7 +10,8 @@ import argparse
 import os
 from collections.abc import Sequence
 
-from physseg.cli.arguments import new_parser
+from physseg.cli.arguments import new_parser, number, some_path
+from physseg.paths import writable_folder
 from physseg.toy_world.make import make_toy_world
 
 
@@ -18,15 +19,18 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = new_parser(__doc__)
     default = os.environ.get("DETECTRON2_DATASETS") or "datasets"
-    parser.add_argument("--root", default=default, help="folder of all datasets (default: $DETECTRON2_DATASETS)")
-    parser.add_argument("--seed", type=int, default=0, help="another seed gives other scenes (default: 0)")
-    parser.add_argument("--processes", type=int, default=None, help="writers (default: one per core)")
+    parser.add_argument(
+        "--root", type=some_path, default=default, help="folder of all datasets (default: $DETECTRON2_DATASETS)"
+    )
+    parser.add_argument("--seed", type=number(int, 0), default=0, help="another seed gives other scenes (default: 0)")
+    parser.add_argument("--processes", type=number(int, 1), default=None, help="writers (default: one per core)")
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write it."""
     args = parser().parse_args(argv)
+    writable_folder(args.root, "folder of all data sets")
     folder = make_toy_world(args.root, args.seed, args.processes)
     print(f"toy world: {folder}")
     return 0

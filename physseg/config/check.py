@@ -37,8 +37,8 @@ def check_device(device: str) -> None:
     Raises:
         ValueError: it has not; the message says what there is.
     """
-    kind, _, index = device.partition(":")
-    if int(index or 0) < _count(kind):
+    kind, colon, index = device.partition(":")
+    if (index.isdecimal() or not colon) and int(index or 0) < _count(kind):
         return
     here = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
     reason = ""
@@ -58,7 +58,8 @@ def _count(kind: str) -> int:
     if kind in ("cpu", "mps"):
         return int(kind == "cpu" or torch.backends.mps.is_available())
     module = getattr(torch, kind, None)
-    return module.device_count() if module is not None and module.is_available() else 0
+    # "nn" is in torch, too.
+    return module.device_count() if hasattr(module, "device_count") and module.is_available() else 0
 
 
 def problem(name: str, rule: Rule, value: Any, source: str = "") -> str:

@@ -1,7 +1,9 @@
 """Enter the data sets into Detectron2's catalogs."""
 
+import difflib
 import logging
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -68,6 +70,19 @@ def register_folders(
     )
     MetadataCatalog.get(name).set(**metadata)
     _registered[name] = (image_root, label_root)
+
+
+def check_registered(names: Iterable[str], source: str) -> None:
+    """Check that data sets of these registered names are known, before Detectron2's catalogs are asked.
+
+    Raises:
+        ValueError: one is not; the message says where the name stands and which are near.
+    """
+    known = list(DatasetCatalog)
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=3) or [spec.registered_name for spec in all_specs()]
+            raise ValueError(f"{source}: no data set {name!r} is registered; there are {', '.join(near[:12])}")
 
 
 def unregister_all() -> None:

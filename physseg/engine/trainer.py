@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from physseg.config import check_config
+from physseg.data.registration import check_registered
 from physseg.engine.checkpointing import TrainingCheckpointer, clear_the_way, read_best, remove_partial_files
 from physseg.engine.ema import WeightEMA
 from physseg.engine.gradients import keep_compiled_graphs
@@ -198,6 +199,7 @@ class Trainer(DefaultTrainer):
         from physseg.evaluation.patch_names import evaluate_patch_names
         from physseg.evaluation.runner import training_classes
 
+        check_registered(cfg.DATASETS.TEST, "DATASETS.TEST")
         results = {}
         for index, name in enumerate(cfg.DATASETS.TEST):
             evaluator = evaluators[index] if evaluators is not None else build_evaluator(cfg, name)

@@ -85,13 +85,16 @@ class ImageLog:
         self._file.flush()
 
     def read(self) -> list[ImageCounts] | None:
-        """Return the entries; None if the file is absent or has another header."""
+        """Return the entries; None if the file is absent, has another header, or is damaged."""
         if not self.path.exists():
             return None
-        lines = self.path.read_bytes()[: _complete_bytes(self.path)].decode("utf-8").splitlines()
-        if not lines or json.loads(lines[0]) != self.header:
+        try:
+            lines = self.path.read_bytes()[: _complete_bytes(self.path)].decode("utf-8").splitlines()
+            if not lines or json.loads(lines[0]) != self.header:
+                return None
+            return [ImageCounts(**json.loads(line)) for line in lines[1:]]
+        except (ValueError, TypeError):  # another file of that name, or one damaged in the middle
             return None
-        return [ImageCounts(**json.loads(line)) for line in lines[1:]]
 
     def _open(self) -> TextIO:
         self.path.parent.mkdir(parents=True, exist_ok=True)

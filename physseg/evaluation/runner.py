@@ -107,8 +107,12 @@ def benchmark_key(dataset_name: str) -> str:
 def _finished(path: Path, prints: dict) -> dict | None:
     if not path.exists():
         return None
-    result = json.loads(path.read_text())
-    changed = changed_entries(result["fingerprint"], prints)
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+        changed = changed_entries(result["fingerprint"], prints)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        logger.warning("%s is no result of an evaluation (%s): starting over", path, type(error).__name__)
+        return None
     if changed:
         logger.warning("%s is of another run (%s changed): starting over", path, ", ".join(changed))
         return None

@@ -94,11 +94,18 @@ def _check_same_options(folder: Path, settings: dict) -> None:
     settings = json.loads(json.dumps(settings))  # tuples become lists, as in the file
     if not path.exists():
         write_json_atomic(path, settings)
-    elif (found := json.loads(path.read_text())) != settings:
+    elif (found := _read_json(path)) != settings:
         raise ValueError(
             f"the maps in {folder} were made with {found}, now {settings} is asked for: "
             "remove the folder or name another"
         )
+
+
+def _read_json(path: Path) -> object:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return "settings that cannot be read"
 
 
 _worker: tuple[StructureOptions, SuperPointSource, str] | None = None

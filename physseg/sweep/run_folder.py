@@ -22,7 +22,8 @@ def read_results(run: Run, metric: str = "mIoU") -> dict[str, float] | None:
     """A metric by data set name if the run is done with the settings it has now and counted it, else None."""
     if _recorded(run) != _settings(run):
         return None
-    with contextlib.suppress(OSError, ValueError, KeyError):
+    # Whatever stands there in another shape is no result.
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
         results = json.loads((run.folder / RESULTS).read_text())
         return {name: float(result["sem_seg"][metric]) for name, result in results.items()}
     return None
@@ -72,7 +73,7 @@ def progress(run: Run) -> str:
         return "starting"
     left = [line["eta_seconds"] for line in lines if "eta_seconds" in line][-1:]
     time_left = f", {datetime.timedelta(seconds=int(left[0]))} left" if left else ""
-    return f"iteration {lines[-1]['iteration'] + 1}{time_left}"
+    return f"iteration {lines[-1].get('iteration', -1) + 1}{time_left}"
 
 
 def _settings(run: Run) -> dict:

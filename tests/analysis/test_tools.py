@@ -36,7 +36,7 @@ def test_similarity_of_the_toy_vocabularies(tmp_path, capsys):
         (["--names", "a847=pas20"], "--names: expected KEY=VOCABULARY with a KEY of toy_a847"),
         (["--clip", "ViT-Z"], "open_clip has no model 'ViT-Z'"),
         (["--training", "empty.txt"], "vocabulary file empty.txt is empty"),
-        (["--benchmarks", "toy_pas20", "--output", "empty.txt/out.json"], "error: [Errno"),
+        (["--benchmarks", "toy_pas20", "--output", "empty.txt/out.json"], "empty.txt is a file, not a folder"),
     ],
 )
 def test_similarity_bad_input(options, message, tmp_path, monkeypatch, capsys):

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from physseg.cli.boundary import run_program
+from physseg.structure import SOURCES
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def test_visualize_structures(images, tmp_path):
     opts = ["--opts", "MODEL.DEVICE", "cpu", "MODEL.STRUCTURE.SUPERPOINT.WEIGHTS", str(tmp_path / "none")]
     assert run_program("visualize", arguments + opts) == 0
     with Image.open(tmp_path / "sheets" / "1.png") as sheet:
-        assert sheet.size == (5 * 60, 40 + 28)
+        assert sheet.size == ((1 + len(SOURCES)) * 60, 40 + 28)
 
 
 def test_visualize_structures_of_an_empty_folder(tmp_path, capsys):
