@@ -33,7 +33,7 @@ _ONE_REQUEST_SECONDS = 1.0
 # What the main thread has to clean up after a second signal.
 _LAST_SECONDS = 5.0
 # What a worker has to clean up after its parent's SIGTERM, such as a file that is half written.
-_WORKER_SECONDS = 1.0
+_WORKER_SECONDS = 3.0
 
 
 class Stopped(KeyboardInterrupt):
@@ -166,6 +166,11 @@ def obey_parent() -> None:
     _obey(os.getppid() if parent is None or parent.pid is None else parent.pid)
 
 
+def leaving() -> bool:
+    """Whether the parent of this worker process has told it to end: no new work should begin."""
+    return _leaving
+
+
 class _Watch:
     """State of a `handled` block."""
 
@@ -270,6 +275,7 @@ class _Watch:
 
 _watch: _Watch | None = None
 _starting = False
+_leaving = False
 
 
 _silent = False
@@ -298,6 +304,11 @@ def _serve(parent: int, nearest: int) -> None:
 
 
 def _leave(number: int, frame: types.FrameType | None) -> None:
+    global _leaving
+    _leaving = True
+    # What the end of a pool breaks off in here is of no interest to anybody.
+    with contextlib.suppress(OSError), open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
     raise SystemExit
 
 

@@ -1,7 +1,6 @@
 """Is a data set complete and sound? Cheaply before every run, thoroughly by ``datasets/check_datasets.py``."""
 
 import logging
-import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -19,7 +18,7 @@ from physseg.data.images import (
     read_label_map,
     read_size,
 )
-from physseg.data.processes import available_cores, stop_opencv_threads
+from physseg.data.processes import available_cores, stop_opencv_threads, worker_pool
 from physseg.data.raw_formats import FORMATS
 from physseg.data.raw_formats.common import few
 from physseg.data.registration import files_by_stem
@@ -295,8 +294,8 @@ def _examine_all(
             yield examine_pair(*pair, *arguments)
         return
     stop_opencv_threads()
-    with multiprocessing.Pool(workers) as pool:
-        yield from pool.imap(_examine_packed, ((*pair, *arguments) for pair in pairs), chunksize=16)
+    with worker_pool(workers) as pool:
+        yield from pool.map(_examine_packed, ((*pair, *arguments) for pair in pairs), chunksize=16)
 
 
 def _examine_packed(arguments: tuple) -> tuple[str | None, list[int]]:

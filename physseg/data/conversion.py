@@ -5,7 +5,6 @@ run does what the first one left. Raw folders are only read.
 """
 
 import logging
-import multiprocessing
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from physseg.data.processes import available_cores, stop_opencv_threads
+from physseg.data.processes import available_cores, stop_opencv_threads, worker_pool
 from physseg.data.raw_formats import FORMATS
 from physseg.data.raw_formats.common import Job
 from physseg.data.specs import BenchmarkSpec, datasets_root
@@ -96,8 +95,8 @@ def _run(jobs: list[Job], spec: BenchmarkSpec, root: Path, workers: int) -> Iter
         yield from map(_convert_one, jobs)
         return
     stop_opencv_threads()
-    with multiprocessing.Pool(workers, _init_worker, (spec, root)) as pool:
-        yield from pool.imap_unordered(_convert_one, jobs, chunksize=max(1, min(32, len(jobs) // (4 * workers))))
+    with worker_pool(workers, initializer=_init_worker, initargs=(spec, root)) as pool:
+        yield from pool.map(_convert_one, jobs, chunksize=max(1, min(32, len(jobs) // (4 * workers))))
 
 
 _spec: BenchmarkSpec

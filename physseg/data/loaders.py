@@ -24,7 +24,7 @@ from physseg.data.checking import require_prepared
 from physseg.data.custom import register_custom
 from physseg.data.images import BrokenFileError
 from physseg.data.mapper import TestMapper, TrainingMapper
-from physseg.data.processes import stop_opencv_threads
+from physseg.data.processes import stop_opencv_threads, worker_context
 
 logger = logging.getLogger(__name__)
 
@@ -139,6 +139,7 @@ class TrainLoader:
             collate_fn=_as_list,
             worker_init_fn=_init_worker,
             pin_memory=self.pin_memory,
+            multiprocessing_context=worker_context(self.num_workers),
         )
         batches = iter(loader)
         try:
@@ -219,6 +220,7 @@ def build_test_loader(
         collate_fn=_as_list,
         worker_init_fn=_init_worker,
         pin_memory=_on_gpu(cfg),
+        multiprocessing_context=worker_context(cfg.DATALOADER.NUM_WORKERS),
     )
 
 

@@ -5,13 +5,13 @@ import json
 import multiprocessing
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import cv2
 import torch
 
 from ..data.images import read_image, read_label_map
+from ..data.processes import worker_pool
 from ..io import write_json_atomic
 from . import make_structure_maps
 from .maps import map_path, write_map
@@ -82,10 +82,10 @@ def make_maps(
         return
     # CUDA and OpenCV's threads do not survive a fork of this process; a fork server imports once and has neither.
     server = "forkserver" in multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context("forkserver" if server else "spawn")
     if server:
-        context.set_forkserver_preload([__name__])
-    with ProcessPoolExecutor(workers, context, _start_worker, (options, device, True)) as pool:
+        multiprocessing.get_context("forkserver").set_forkserver_preload([__name__])
+    method = "forkserver" if server else "spawn"
+    with worker_pool(workers, method, _start_worker, (options, device, True)) as pool:
         yield from pool.map(_make, jobs, chunksize=max(1, min(16, len(jobs) // (4 * workers))))
 
 

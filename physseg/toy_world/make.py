@@ -5,9 +5,7 @@ them and wherever an interrupted run stopped.
 """
 
 import json
-import multiprocessing
 import os
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from physseg.data.processes import worker_pool
 from physseg.io import write_json_atomic
 from physseg.toy_world import raw_formats
 from physseg.toy_world.scenes import SceneStyle, render, sample_scene
@@ -114,7 +113,7 @@ def make_toy_world(root: str | os.PathLike, seed: int = 0, processes: int | None
             return folder
     write_json_atomic(manifest, settings | {"complete": False})
     jobs = [(folder, seed, source.number, index) for source in sources() for index in range(source.count)]
-    with ProcessPoolExecutor(processes or os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
+    with worker_pool(processes or os.cpu_count() or 1, "spawn") as pool:
         done = pool.map(_make_image, jobs, chunksize=16)
         results = list(tqdm(done, total=len(jobs), desc="toy world", unit="image", disable=not progress))
     _write_indices(folder, [result for result in results if result is not None])

@@ -12,7 +12,6 @@ import json
 import math
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from physseg.data.processes import worker_pool
 from physseg.io import atomic_write, write_json_atomic
 from physseg.memory import keep_freed_memory
 from physseg.toy_world.captions import TEMPLATES, random_prompt, sample_crop, sample_picture
@@ -102,7 +102,7 @@ def _batches(pool: list, tokens: UsedTokens, size: int, rng: np.random.Generator
 
 def _stream(recipe: Recipe, tokens: UsedTokens) -> Iterator[tuple[Batch, Batch | None]]:
     """Endless batches: crops, and pictures at every ``picture_every``-th step."""
-    with ProcessPoolExecutor(1) as drawer:
+    with worker_pool(1) as drawer:
         sizes = (recipe.pool_crops, recipe.pool_pictures)
         pending = drawer.submit(make_pool, recipe.seed, 0, *sizes)
         number = 0

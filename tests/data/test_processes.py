@@ -1,24 +1,69 @@
+"""Pools of workers that are interrupted."""
+
 import multiprocessing
+import os
+import signal
+import sys
+import time
 
-import cv2
-import numpy as np
+import pytest
 
-from physseg.data.processes import available_cores, stop_opencv_threads
-
-
-def _blur(image):
-    return cv2.GaussianBlur(image, (0, 0), 5)
-
-
-def test_forked_children_can_use_opencv():
-    image = np.random.default_rng(0).integers(0, 256, (600, 800, 3), dtype=np.uint8)
-    cv2.setNumThreads(4)
-    blurred = _blur(image)  # starts OpenCV's threads, which a child does not inherit
-    stop_opencv_threads()
-    with multiprocessing.get_context("fork").Pool(1) as pool:
-        result = pool.apply_async(_blur, (image,)).get(timeout=60)
-    np.testing.assert_array_equal(result, blurred)
+from physseg import signals
+from physseg.data.processes import worker_pool
 
 
-def test_cores():
-    assert available_cores() >= 1
+def nap(file):
+    """Work on a file that must not be left behind half written."""
+    open(file, "w").close()
+    try:
+        for _ in range(6000):
+            time.sleep(0.01)
+    finally:
+        os.unlink(file)
+
+
+def square(number):
+    return number * number
+
+
+def pooled(folder):
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with signals.handled(), worker_pool(2) as pool:
+            list(pool.map(nap, [f"{folder}/{number}" for number in range(20)]))
+    except KeyboardInterrupt as stop:
+        sys.exit(signals.exit_status(stop))
+
+
+def test_results_come_in_order():
+    with worker_pool(2) as pool:
+        assert list(pool.map(square, range(50), chunksize=4)) == [number * number for number in range(50)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_ends_the_workers_once_they_have_cleaned_up(number, tmp_path, capfd):
+    process = multiprocessing.get_context("fork").Process(target=pooled, args=(tmp_path,))
+    process.start()
+    end = time.monotonic() + 60
+    while len(list(tmp_path.iterdir())) < 2:
+        time.sleep(0.05)
+        assert time.monotonic() < end
+    os.killpg(process.pid, number)
+    process.join(60)
+    assert process.exitcode == 128 + number
+    assert not list(tmp_path.iterdir())
+    assert "Traceback" not in capfd.readouterr().err
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
+
+
+def test_an_error_of_the_caller_ends_the_workers(tmp_path):
+    def fail():
+        with worker_pool(2) as pool:
+            pool.submit(nap, f"{tmp_path}/file")
+            raise ValueError("the caller's")
+
+    with pytest.raises(ValueError, match="the caller's"):
+        fail()
+    assert not list(tmp_path.iterdir())

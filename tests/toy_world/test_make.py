@@ -26,7 +26,7 @@ def few_images(monkeypatch):
         def map(self, function, jobs, chunksize):
             return [function(job) for job in jobs if job[3] < 2 and job[2] != 2]
 
-    monkeypatch.setattr(make, "ProcessPoolExecutor", InProcess)
+    monkeypatch.setattr(make, "worker_pool", InProcess)
 
 
 def hashes(folder):

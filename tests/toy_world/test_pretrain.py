@@ -34,7 +34,7 @@ SHORT = pretrain.Recipe(
 
 
 def test_a_run_writes_loadable_weights_log_and_metrics(tmp_path, monkeypatch):
-    monkeypatch.setattr(pretrain, "ProcessPoolExecutor", _InProcess)
+    monkeypatch.setattr(pretrain, "worker_pool", _InProcess)
     weights, log, metrics = (tmp_path / name for name in ("w.safetensors", "log.jsonl", "metrics.json"))
     result = pretrain.pretrain(SHORT, weights, log, metrics)
     assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == [1, 2]
@@ -45,7 +45,7 @@ def test_a_run_writes_loadable_weights_log_and_metrics(tmp_path, monkeypatch):
 
 def test_a_run_goes_on_from_weights(tmp_path, monkeypatch):
     """With no learning rate, the weights that come out are those that went in."""
-    monkeypatch.setattr(pretrain, "ProcessPoolExecutor", _InProcess)
+    monkeypatch.setattr(pretrain, "worker_pool", _InProcess)
     still = replace(SHORT, steps=1, learning_rate=0.0, seed=5)
     outputs = [tmp_path / name for name in ("w.safetensors", "log.jsonl", "metrics.json")]
     pretrain.pretrain(still, *outputs, start=WEIGHTS_PATH)
