@@ -112,6 +112,8 @@ def run(cfg, args: argparse.Namespace) -> None:
     if args.compare_weights:
         checkpoints.insert(0, (args.compare_weights, folder / "compared"))
     names = run_names([weights for weights, _ in checkpoints])
+    if not getattr(model, "needs_training", True) and not args.compare_weights:
+        names = [f"{cfg.MODEL.DENSE.METHOD}, {cfg.MODEL.CLIP.NAME} {cfg.MODEL.CLIP.PRETRAINED}".strip()]
     runs = [
         evaluate(model, cfg, weights, place, name) for (weights, place), name in zip(checkpoints, names, strict=True)
     ]
@@ -148,7 +150,7 @@ def evaluate(model, cfg, weights: str, folder: Path, name: str) -> Run:
 def load(model, weights: str) -> None:
     if weights:
         load_weights(model, weights)
-    else:
+    elif getattr(model, "needs_training", True):
         logger.warning("no weights given: the untrained start is evaluated")
 
 

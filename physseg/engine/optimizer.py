@@ -77,7 +77,16 @@ def _group_of(name: str) -> str:
 
 
 def build_optimizer(cfg, model: nn.Module) -> torch.optim.AdamW:
-    """AdamW over `param_groups`, from the keys of SOLVER."""
+    """AdamW over `param_groups`, from the keys of SOLVER.
+
+    Raises:
+        ValueError: as `param_groups`, or a model that trains nothing.
+    """
+    if not getattr(model, "needs_training", True):
+        raise ValueError(
+            f"MODEL.META_ARCHITECTURE {type(model).__name__} trains nothing, so there is nothing to optimise: evaluate "
+            "it (tools/evaluate_benchmarks.py, or --eval-only), or train PhysSeg"
+        )
     groups = param_groups(
         model,
         base_lr=cfg.SOLVER.BASE_LR,

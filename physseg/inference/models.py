@@ -74,6 +74,13 @@ def _catseg_2023(name: str, file: str, *miou: float) -> NamedModel:
     return NamedModel(name, name.replace("-", "_"), source, "CAT-Seg, 2023", _CATSEG_CODE, "not stated", miou)
 
 
+def _clip_alone(name: str, config: str, design: str, code: str, weights: str = "MIT (openai/CLIP)") -> NamedModel:
+    """CLIP's weights and nothing else (docs/clip_alone.md): ``code`` is the publication's, ours is written anew."""
+    return NamedModel(
+        name, f"clip_alone/{config}", None, f"{design}, no training", code, weights, note="CLIP's weights by open_clip"
+    )
+
+
 MODELS: tuple[NamedModel, ...] = (
     _catseg("catseg-vitb16", "model_base.pth", 12.0, 19.0, 31.8, 57.5, 94.6, 77.3),
     _catseg("catseg-vitl14", "model_large.pth", 16.0, 23.8, 37.9, 63.3, 97.0, 82.5),
@@ -81,6 +88,33 @@ MODELS: tuple[NamedModel, ...] = (
     _catseg_2023("catseg-2023-vitl14-swinb", "model_final_large.pth", 11.4, 20.4, 31.5, 62.0, 96.6, 81.8),
     _catseg_2023("catseg-2023-vith14-swinb", "model_final_huge.pth", 13.1, 20.1, 34.4, 61.2, 96.7, 80.2),
     _catseg_2023("catseg-2023-vitg14-swinb", "model_final_giant.pth", 14.1, 21.4, 36.2, 61.5, 97.1, 81.4),
+    *(
+        _clip_alone(name, config, design, code)
+        for name, config, design, code in (
+            ("maskclip-vitb16", "maskclip_vitb16", "MaskCLIP", "Apache-2.0"),
+            ("sclip-vitb16", "sclip_vitb16", "SCLIP", "none stated"),
+            ("clearclip-vitb16", "clearclip_vitb16", "ClearCLIP", "non-commercial"),
+            ("naclip-vitb16", "naclip_vitb16", "NACLIP", "MIT"),
+            ("naclip-pamr-vitb16", "naclip_pamr_vitb16", "NACLIP and PAMR", "MIT, Apache-2.0"),
+            ("naclip-vitl14", "naclip_vitl14", "NACLIP", "MIT"),
+            ("sc-clip-vitb16", "sc_clip_vitb16", "SC-CLIP", "none stated"),
+            ("sc-clip-vitl14", "sc_clip_vitl14", "SC-CLIP", "none stated"),
+            ("sfp-vitb16", "sfp_vitb16", "SFP", "MIT"),
+            ("proxyclip-vitb16", "proxyclip_vitb16", "ProxyCLIP, DINO B/8", "non-commercial"),
+        )
+    ),
+    _clip_alone("sc-clip-metaclip-vitb16", "sc_clip_metaclip_vitb16", "SC-CLIP", "none stated", "CC-BY-NC"),
+    _clip_alone("pe-core-b16", "pe_core_b16", "values of the pool", "-", "Apache-2.0"),
+    _clip_alone("siglip2-b16", "siglip2_b16", "values of the pool", "-", "Apache-2.0"),
+    NamedModel(
+        name="clip-alone-toy",
+        config="clip_alone/toy",
+        source=None,
+        design="SC-CLIP on the toy CLIP",
+        code="Apache-2.0",
+        weights="Apache-2.0",
+        note="knows the toy world's words alone",
+    ),
     NamedModel(
         name="toy",
         config="catseg_toy",  # what the losses add is for training alone

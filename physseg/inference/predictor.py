@@ -76,7 +76,10 @@ class Predictor:
         names = None if vocabulary is None else resolve_vocabulary(vocabulary)
         self.cfg = cfg
         self.model = build_model(cfg).eval()
-        if checkpoint is None:
+        if checkpoint is None and not getattr(self.model, "needs_training", True):
+            if not cfg.MODEL.CLIP.PRETRAINED:
+                logger.warning("MODEL.CLIP.PRETRAINED is empty: CLIP's weights are random; predictions are noise.")
+        elif checkpoint is None:
             clip = "CLIP's weights are pretrained, all others" if cfg.MODEL.CLIP.PRETRAINED else "all its weights"
             logger.warning(
                 "MODEL.WEIGHTS is empty: the model is untrained (%s are random); predictions are noise.", clip
