@@ -1,0 +1,107 @@
+#!/usr/bin/env python
+"""CLIP alone on the toy world: a table of every method beside trained models, and a sheet of pictures.
+
+    python benchmarks/clip_alone_toy.py --output output/clip_alone_toy
+    python benchmarks/clip_alone_toy.py --output output/clip_alone_toy --rows naclip sc_clip physseg --sheet-only
+
+The toy world must be prepared (datasets/README.md). A row is a method, a method with "+pamr" or "+threshold", "start"
+(configs/toy.yaml untrained), "physseg" (the trained model that comes with physseg), or a config and its weights as
+FILE.yaml=WEIGHTS. An interrupted run goes on where it stopped.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+
+import physseg
+from physseg.config import load_config
+
+# isort: split
+import numpy as np
+from detectron2.modeling import build_model
+from PIL import Image, ImageDraw
+
+from physseg.data.specs import find_spec
+from physseg.engine.weights import load_weights
+from physseg.evaluation.runner import run_benchmarks
+from physseg.toy_world.example import toy_scene
+from physseg.visualization import colourise
+
+KEYS = ("toy_pas20", "toy_voc21", "toy_coco_object", "toy_pc59", "toy_a150")
+METHODS = ("clip", "maskclip", "catseg", "sclip", "clearclip", "naclip", "sc_clip", "sfp")
+ROWS = (*METHODS, "naclip+pamr", "sc_clip+threshold", "start", "physseg")
+EXTRAS = {
+    # The toy pictures are small: so are the steps.
+    "pamr": ["MODEL.DENSE.PAMR_STEPS", 10, "MODEL.DENSE.PAMR_DILATIONS", [2, 4]],
+    "threshold": ["TEST.BACKGROUND_THRESHOLD", 0.15],
+}
+SHEET_SEEDS, CELL = (0, 1, 2, 3), 168
+
+
+def config_and_weights(row: str) -> tuple[str, str, list]:
+    """Config, weights ("" for none) and overrides of a row."""
+    if "=" in row:
+        config, _, weights = row.partition("=")
+        return config, weights, []
+    if row in ("start", "physseg"):
+        return "toy", "physseg://toy" if row == "physseg" else "", []
+    method, _, extra = row.partition("+")
+    return "clip_alone/toy", "", ["MODEL.DENSE.METHOD", method, *EXTRAS.get(extra, [])]
+
+
+def table(rows: list[str], output: Path, device: str) -> list[str]:
+    """Markdown lines, the old definition before the new one."""
+    titles = [find_spec(key).title for key in KEYS]
+    lines = ["| mIoU_old / mIoU | " + " | ".join(titles) + " |", "|---|" + "---:|" * len(KEYS)]
+    for row in rows:
+        config, weights, opts = config_and_weights(row)
+        cfg = load_config(config, [*opts, "MODEL.DEVICE", device, "DATALOADER.NUM_WORKERS", 0])
+        torch.manual_seed(0)
+        model = build_model(cfg)
+        if weights:
+            load_weights(model, weights)
+        folder = output / row.replace("+", "_").replace("/", "_")
+        results = run_benchmarks(model.eval(), cfg, [find_spec(key).registered_name for key in KEYS], folder)
+        cells = [f"{r['metrics']['mIoU_old']:.1f} / {r['metrics']['mIoU']:.1f}" for r in results]
+        lines.append(f"| {row} | " + " | ".join(cells) + " |")
+        print(lines[-1], flush=True)
+    return lines
+
+
+def sheet(rows: list[str], device: str) -> Image.Image:
+    """A line of pictures for each of a few scenes: image, truth, and each row's labels."""
+    scenes = [toy_scene(seed, height=192) for seed in SHEET_SEEDS]
+    columns = {"image": [image for image, _, _ in scenes]}
+    columns["truth"] = [colourise(labels, len(names)) for _, names, labels in scenes]
+    for row in rows:
+        config, weights, opts = config_and_weights(row)
+        predictor = physseg.Predictor(config, weights or None, opts=[*opts, "MODEL.DEVICE", device])
+        columns[row] = [
+            colourise(predictor.labels(image, vocabulary=names).numpy(), len(names)) for image, names, _ in scenes
+        ]
+    width, height, head = CELL, CELL * 3 // 4, 18
+    canvas = Image.new("RGB", (len(columns) * width, head + len(scenes) * height), "white")
+    for x, (title, pictures) in enumerate(columns.items()):
+        ImageDraw.Draw(canvas).text((x * width + 4, 3), title, fill="black")
+        for y, picture in enumerate(pictures):
+            cell = Image.fromarray(np.ascontiguousarray(picture)).resize((width - 4, height - 4), Image.NEAREST)
+            canvas.paste(cell, (x * width + 2, head + y * height))
+    return canvas
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", required=True, type=Path)
+    parser.add_argument("--rows", nargs="+", default=list(ROWS))
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--sheet-only", action="store_true")
+    args = parser.parse_args()
+    args.output.mkdir(parents=True, exist_ok=True)
+    if not args.sheet_only:
+        (args.output / "table.md").write_text("\n".join(table(args.rows, args.output, args.device)) + "\n")
+    sheet([row for row in args.rows if row != "start"], args.device).save(args.output / "sheet.png")
+
+
+if __name__ == "__main__":
+    main()
