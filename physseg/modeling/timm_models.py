@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 
-def create_timm(key: str, name: str, pretrained: str, options: dict[str, Any]) -> nn.Module:
+def create_timm(key: str, name: str, pretrained: str, options: dict[str, Any], on_meta: bool = False) -> nn.Module:
     """A timm model.
 
     Args:
@@ -16,6 +16,7 @@ def create_timm(key: str, name: str, pretrained: str, options: dict[str, Any]) -
         name: timm model name, without a tag.
         pretrained: timm tag, local file, or "" for random weights.
         options: of `timm.create_model`.
+        on_meta: without values, to ask for sizes.
 
     Raises:
         ValueError: an unknown name or tag, or weights that do not fit.
@@ -26,6 +27,9 @@ def create_timm(key: str, name: str, pretrained: str, options: dict[str, Any]) -
 
     if name not in timm.list_models():
         raise ValueError(f"{key}.NAME: timm {timm.__version__} has no model {name!r}; timm.list_models() lists them")
+    if on_meta:
+        with torch.device("meta"):
+            return timm.create_model(name, pretrained=False, **options)
     if not pretrained:
         return timm.create_model(name, pretrained=False, **options)
     path = Path(pretrained).expanduser()

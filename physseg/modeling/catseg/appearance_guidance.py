@@ -14,7 +14,7 @@ from detectron2.utils.file_io import PathManager
 from torch import Tensor, nn
 
 from physseg.data.raw_formats.allowed_pickle import load_allowed
-from physseg.modeling.catseg import swin_backbone  # noqa: F401  (registers it with Detectron2)
+from physseg.modeling.catseg import swin_backbone, timm_backbone  # noqa: F401  (registers them with Detectron2)
 
 # Which stride of the backbone takes which map's place: at 16 the token grid, then twice and four times it.
 STRIDES = {"g3": 16, "g4": 8, "g5": 4}
