@@ -40,6 +40,7 @@ from physseg.evaluation.tables import (
     result_rows,
     write_tables,
 )
+from physseg.folder_lock import folder_lock
 from physseg.memory import keep_freed_memory
 from physseg.paths import writable_folder
 
@@ -103,6 +104,11 @@ def results_folder(cfg, args: argparse.Namespace) -> Path:
 def run(cfg, args: argparse.Namespace) -> None:
     """Evaluate, draw and write, in every process."""
     folder = results_folder(cfg, args)
+    with folder_lock(folder):
+        _run(cfg, args, folder)
+
+
+def _run(cfg, args: argparse.Namespace, folder: Path) -> None:
     setup_logger(str(folder), distributed_rank=comm.get_rank(), name="physseg")
     if cfg.MODEL.DEVICE == "cpu":
         keep_freed_memory()

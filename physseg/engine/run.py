@@ -12,6 +12,7 @@ from physseg.engine.setup import set_up
 from physseg.engine.train_step import NonFiniteLossError
 from physseg.engine.trainer import Trainer
 from physseg.engine.weights import load_weights
+from physseg.folder_lock import folder_lock
 from physseg.io import write_json_atomic
 from physseg.signals import Stopped
 
@@ -22,9 +23,15 @@ def train_or_evaluate(cfg: CfgNode, args: argparse.Namespace, trainer_type: type
     """Do what the command line of Detectron2's parser says.
 
     Raises:
+        physseg.folder_lock.FolderInUseError: another run works in OUTPUT_DIR.
         physseg.signals.Stopped: by Ctrl-C or SIGTERM; training is saved, and the log says how to go on.
         NonFiniteLossError: a loss is not finite; the message says which checkpoint is kept.
     """
+    with folder_lock(cfg.OUTPUT_DIR):
+        _run(cfg, args, trainer_type)
+
+
+def _run(cfg: CfgNode, args: argparse.Namespace, trainer_type: type[Trainer]) -> None:
     set_up(cfg, args)
     try:
         if args.eval_only:
