@@ -12,6 +12,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 
+from physseg import signals
 from physseg.cli.arguments import new_parser, number
 from physseg.sweep import run_folder
 from physseg.sweep.confirm import write_confirmation
@@ -67,8 +68,8 @@ def main(argv: Sequence[str] | None = None, command: Sequence[str] = TRAIN_COMMA
             print("\n".join(write_confirmation(sweep, table, args.families, args.fresh_seeds, args.confirm)))
             return 0
         complete = _run(sweep, args, command)
-    except KeyboardInterrupt:
-        return 130
+    except KeyboardInterrupt as stop:
+        return signals.report(stop)
     for metric in sweep.metrics:
         table = collect(sweep, metric)
         if table.columns:

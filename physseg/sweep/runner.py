@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from physseg import signals
 from physseg.sweep import run_folder
 from physseg.sweep.slots import make_slots, visible_gpus
 from physseg.sweep.spec import Run, Sweep
@@ -53,6 +54,7 @@ class SweepRunner:
         self.failed: dict[str, str] = {}
         self._running: dict[str, tuple[Run, subprocess.Popen]] = {}
         self._stopping = threading.Event()
+        self._starting = threading.Lock()
         self._slots = make_slots(jobs, sweep.num_gpus, visible_gpus())
 
     def run(self) -> bool:
@@ -77,8 +79,8 @@ class SweepRunner:
                     self._report(runs)
             for future in futures:
                 future.result()
-        except KeyboardInterrupt:
-            self._stop()
+        except KeyboardInterrupt as stop:
+            self._stop(signals.exit_status(stop) - 128)
             raise
         finally:
             pool.shutdown(cancel_futures=True)
@@ -116,17 +118,20 @@ class SweepRunner:
                 logger.warning("%s", message)
             log = run.folder / "stdout.txt"
             with open(log, "ab") as output:
-                # A session of its own: Ctrl-C goes to us, and we ask each training once to stop.
-                process = subprocess.Popen(
-                    [*self.command, *run.arguments],
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                    stdin=subprocess.DEVNULL,
-                    env={**os.environ, **slot},
-                    start_new_session=True,
-                    pass_fds=(lock,),
-                )
-                self._running[run.name] = (run, process)
+                with self._starting:
+                    if self._stopping.is_set():
+                        return "stopped before it began"
+                    # A session of its own: Ctrl-C goes to us, and we ask each training once to stop.
+                    process = subprocess.Popen(
+                        [*self.command, *run.arguments],
+                        stdout=output,
+                        stderr=subprocess.STDOUT,
+                        stdin=subprocess.DEVNULL,
+                        env={**os.environ, **slot},
+                        start_new_session=True,
+                        pass_fds=(lock,),
+                    )
+                    self._running[run.name] = (run, process)
                 try:
                     status = process.wait()
                 finally:
@@ -137,18 +142,20 @@ class SweepRunner:
             return f"it ended well but left no {run_folder.RESULTS}; is DATASETS.TEST empty?"
         return ""
 
-    def _stop(self) -> None:
-        self._stopping.set()
-        running = list(self._running.values())
+    def _stop(self, number: int) -> None:
+        with self._starting:  # none is started that is not in the list
+            self._stopping.set()
+            running = list(self._running.values())
         logger.warning("Stopping: %d trainings save their state. Once more to kill them.", len(running))
-        for _, process in running:
-            _signal_group(process, signal.SIGINT)
         try:
+            for _, process in running:
+                if process.poll() is None:
+                    process.send_signal(number)  # a training passes it on to its own processes
             for _, process in running:
                 process.wait(_GRACE_SECONDS)
         except (KeyboardInterrupt, subprocess.TimeoutExpired):
             for _, process in running:
-                _signal_group(process, signal.SIGKILL)
+                _kill_group(process)
         logger.warning("The same command goes on from here.")
 
     def _report(self, runs: Sequence[Run]) -> None:
@@ -157,10 +164,9 @@ class SweepRunner:
         logger.info("%d of %d done, %d failed. %s", done, len(runs), len(self.failed), "; ".join(states))
 
 
-def _signal_group(process: subprocess.Popen, number: int) -> None:
-    # A training over several GPUs is several processes, and its first one only waits for the others.
+def _kill_group(process: subprocess.Popen) -> None:
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, number)
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _last_line(log: Path) -> str:
