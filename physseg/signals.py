@@ -61,6 +61,13 @@ def report(stop: KeyboardInterrupt) -> int:
     return exit_status(stop)
 
 
+def cause(error: BaseException | None) -> Stopped | None:
+    """The stop that an exception comes from, where a library made another one of it (OmegaConf does); else None."""
+    while error is not None and not isinstance(error, Stopped):
+        error = error.__cause__ or error.__context__
+    return error
+
+
 def leave_words_to_another() -> None:
     """Let this process say nothing when it is stopped; the one that has started it does."""
     global _silent

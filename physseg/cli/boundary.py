@@ -109,6 +109,8 @@ def _guarded(run: Callable[[], int | None]) -> int:
         if isinstance(error, BrokenPipeError) and _nobody_reads():
             _close_stdout()  # what reads our output has read enough, as `| head` does
             return 128 + signal.SIGPIPE
+        if (stop := signals.cause(error)) is not None:
+            raise stop from None
         return report(error)
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -77,6 +78,17 @@ def test_a_bug_shows_where_and_says_so(capsys):
     assert lines[0] == "Traceback (most recent call last):"
     assert lines[-2] == "error: ValueError: not raised by physseg"
     assert "this is a bug in physseg" in lines[-1]
+
+
+def test_a_library_that_turns_a_stop_into_an_error(capsys):
+    def careless(argv):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            raise LookupError("its own clean-up found nothing")
+
+    assert run_program(careless, []) == 143
+    assert capsys.readouterr().err == "stopped by SIGTERM.\n"
 
 
 def test_ctrl_c(capsys):
