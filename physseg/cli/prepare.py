@@ -45,7 +45,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         toys = [find_spec(f"toy_{spec.key}") for spec in specs]
         if not any(toys):
             raise ValueError(f"{', '.join(spec.title for spec in specs)}: there is no toy counterpart; leave out --toy")
-        specs = tuple(spec for spec in toys if spec is not None)
+        for spec, toy in zip(specs, toys, strict=True):
+            if toy is None:
+                print(f"{spec.title}: left out, there is no toy counterpart", file=sys.stderr)
+        specs = tuple(toy for toy in toys if toy is not None)
 
     if arguments.download:
         download_archives(specs, root)

@@ -75,5 +75,5 @@ def test_a_broken_installation_shows_where(failing_import, error):
 
 def test_first_words_come_first(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["prepare_voc.py", "--toy"])
-    assert physseg_start.start("prepare", ["nowhere"]) == 1
-    assert "no data set 'toy_nowhere'" in capsys.readouterr().err
+    assert physseg_start.start("prepare", ["cityscapes"]) == 1
+    assert "there is no toy counterpart; leave out --toy" in capsys.readouterr().err

@@ -79,7 +79,8 @@ def test_other_synonym_policies_take_one_feature_a_name(image):
     assert segmenter.words(WORDS)[0] == tuple(WORDS)
     first = segmenter([{"image": image, "vocabulary": WORDS}])[0]["sem_seg"]
     bare = segmenter([{"image": image, "vocabulary": ["red disc", *WORDS[1:]]}])[0]["sem_seg"]
-    assert torch.equal(first, bare)
+    # A name's features may differ in their last bit with the names it was encoded beside.
+    torch.testing.assert_close(first, bare, atol=1e-5, rtol=0)
 
 
 def test_an_encoded_image_serves_other_words(naclip, image):

@@ -82,5 +82,5 @@ def test_the_key_compiles_the_hot_path_without_graph_breaks(monkeypatch):
     build_model(load_config(None, small))
     assert not compiled
     build_model(load_config(None, [*small, "ENGINE.COMPILE", True]))
-    free = {"NoneType._block", "NoneType.text_block", "NoneType._attend"}
+    free = {"NoneType.plain_block", "NoneType.text_block", "NoneType._attend"}
     assert compiled == free | {"SpatialAggregation._call_impl", "Decoder._call_impl"}
