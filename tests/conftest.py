@@ -20,6 +20,9 @@ from tests import processes_left
 
 def pytest_configure(config):
     config.option.randomly_reset_seed = False  # the order is random, the seeds are not
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell starts what it runs in the background so; what the tests start would then ignore Ctrl-C too.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     processes_left.adopt_orphans()
     processes_left.kill_descendants_on_sigterm()
 
