@@ -55,7 +55,7 @@ def test_a_run_goes_on_from_weights(tmp_path, monkeypatch):
 
 def test_kept_parts_stay_and_the_rest_starts_anew(tmp_path, monkeypatch):
     """With no patch loss and a learning rate: four image blocks and the text tower are as they were, others are not."""
-    monkeypatch.setattr(pretrain, "ProcessPoolExecutor", _InProcess)
+    monkeypatch.setattr(pretrain, "worker_pool", _InProcess)
     outputs = [tmp_path / name for name in ("w.safetensors", "log.jsonl", "metrics.json")]
     pretrain.pretrain(replace(SHORT, kept_blocks=4, patch_weight=0.0), *outputs, start=WEIGHTS_PATH)
     found, expected = load_toy_clip_state_dict(outputs[0]), load_toy_clip_state_dict()
