@@ -109,9 +109,18 @@ def _guarded(run: Callable[[], int | None]) -> int:
         if isinstance(error, BrokenPipeError) and _nobody_reads():
             _close_stdout()  # what reads our output has read enough, as `| head` does
             return 128 + signal.SIGPIPE
-        if (stop := signals.cause(error)) is not None:
+        if (stop := signals.cause(error) or _lost_stop(error)) is not None:
             raise stop from None
         return report(error)
+
+
+def _lost_stop(error: Exception) -> signals.Stopped | None:
+    """The stop behind an error that does not name it: a library in another language may raise its own instead.
+
+    What has an explanation, such as a full disk while the last state is saved, is told as what it is.
+    """
+    number = signals.requested()
+    return signals.Stopped(number=number) if number and judge(error).kind is Kind.BUG else None
 
 
 def report(error: Exception) -> int:

@@ -1,5 +1,7 @@
 """Messages, statuses and streams of the boundary."""
 
+import contextlib
+import errno
 import logging
 import os
 import signal
@@ -89,6 +91,28 @@ def test_a_library_that_turns_a_stop_into_an_error(capsys):
 
     assert run_program(careless, []) == 143
     assert capsys.readouterr().err == "stopped by SIGTERM.\n"
+
+
+def test_a_library_that_loses_a_stop(capsys):
+    def foreign(argv):
+        with contextlib.suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(1)
+        return {}["its own error instead"]
+
+    assert run_program(foreign, []) == 143
+    assert capsys.readouterr().err == "stopped by SIGTERM.\n"
+
+
+def test_an_error_with_an_explanation_after_a_stop_was_asked_for(capsys):
+    def full_disk(argv):
+        with contextlib.suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(1)
+        raise OSError(errno.ENOSPC, "No space left on device", "model_final.pth")
+
+    assert run_program(full_disk, []) == 1
+    assert "model_final.pth" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_ctrl_c(capsys):
