@@ -33,6 +33,8 @@ _OPTION = "--traceback"
 _GRACE_SECONDS = 5.0
 # Processes that a program starts are told what its command line said.
 _VARIABLE = "PHYSSEG_TRACEBACK"
+# It shows the traceback of every error in training before it passes it on to here.
+_DETECTRON2_LOOP = "detectron2.engine.train_loop"
 
 
 def run_program(program: str | Callable[[Sequence[str]], int], argv: Sequence[str] | None = None) -> int:
@@ -98,9 +100,22 @@ def _settings(show_traceback: bool) -> Iterator[None]:
             del os.environ[_VARIABLE]
 
 
+@contextlib.contextmanager
+def _told_once() -> Iterator[None]:
+    """Keep Detectron2 from logging the exceptions that are reported here."""
+    logger = logging.getLogger(_DETECTRON2_LOOP)
+    before = logger.filters.copy()
+    logger.addFilter(lambda record: not record.exc_info)
+    try:
+        yield
+    finally:
+        logger.filters = before
+
+
 def _guarded(run: Callable[[], int | None]) -> int:
     try:
-        return run() or 0
+        with _told_once():
+            return run() or 0
     except SystemExit as end:
         if isinstance(end.code, str):
             print(end.code, file=sys.stderr)
@@ -115,12 +130,13 @@ def _guarded(run: Callable[[], int | None]) -> int:
 
 
 def _lost_stop(error: Exception) -> signals.Stopped | None:
-    """The stop behind an error that does not name it: a library in another language may raise its own instead.
+    """The stop behind an error that does not name it: a library in another language may raise its own instead, or
+    another process of the run was stopped first.
 
     What has an explanation, such as a full disk while the last state is saved, is told as what it is.
     """
     number = signals.requested()
-    return signals.Stopped(number=number) if number and judge(error).kind is Kind.BUG else None
+    return signals.Stopped(number=number) if number and judge(error).kind in (Kind.BUG, Kind.ECHO) else None
 
 
 def report(error: Exception) -> int:

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from physseg.cli.boundary import run_program
 from physseg.cli.train import main
 from physseg.config import load_config
+from physseg.data.images import read_image
 from physseg.data.loaders import PositionBatches, TrainingStream, TrainLoader
 from physseg.engine.trainer import Trainer
 from physseg.io import write_json_atomic
@@ -69,6 +70,8 @@ class FakeStream:
             iteration += 1
 
     def sample(self, position):
+        if "FAKE_GONE_FROM" in os.environ and position >= int(os.environ["FAKE_GONE_FROM"]):
+            read_image("gone.png")
         generator = torch.Generator().manual_seed(1000 * self.seed + position)
         image = torch.rand(3, 8, 8, generator=generator)
         return {"image": image, "sem_seg": image.argmax(0)}
@@ -78,6 +81,7 @@ class FakeTrainer(Trainer):
     """The real trainer on the fake stream; environment variables make it die or go wrong at an iteration.
 
     FAKE_WORKERS: read the samples in so many of the real loader's worker processes.
+    FAKE_GONE_FROM: from this sample on the picture files are missing.
     """
 
     def __init__(self, cfg):
