@@ -96,6 +96,7 @@ VARIANTS = {
     "fewer classes than there are, frozen text": [
         *("MODEL.AGGREGATION.MAX_CLASSES", 3, "MODEL.CLIP.FINETUNE_TEXT", False),
     ],
+    "sampled classes": ["MODEL.AGGREGATION.SAMPLE_CLASSES", 3],
 }
 
 

@@ -76,6 +76,7 @@ def parts_from_config(cfg: CfgNode) -> dict[str, Any]:
         "pixel_mean": cfg.MODEL.PIXEL_MEAN,
         "pixel_std": cfg.MODEL.PIXEL_STD,
         "max_classes": node.MAX_CLASSES,
+        "sampled_classes": node.SAMPLE_CLASSES,
         "class_filter": ClassFilter(cfg.TEST.KEEP_CLASSES, cfg.TEST.KEEP_RULE, cfg.TEST.KEEP_THRESHOLD),
         "class_chunk": node.CLASS_CHUNK,
         "pooling": node.POOLING,

@@ -24,6 +24,7 @@ from physseg.losses.segmentation import (
 from physseg.modeling.batching import check_labels, pad_to_common_size, pad_to_size
 from physseg.modeling.build import parts_from_config
 from physseg.modeling.catseg.aggregation import CostAggregation
+from physseg.modeling.catseg.class_sampling import sample_classes
 from physseg.modeling.catseg.cost_volume import ClassLogits, cost_volume, likeliest_classes, take_classes
 from physseg.modeling.catseg.decoder import Decoder
 from physseg.modeling.catseg.keep_classes import ClassFilter
@@ -48,6 +49,7 @@ class PhysSeg(nn.Module):
         aggregation, decoder: cost aggregation and its decoder.
         vocabulary: names in use where an input carries none; the training set's names.
         max_classes: classes kept per image, the others get logit -100; 0 keeps all.
+        sampled_classes: K > 0: in training K classes an image, see `sample_classes`; at most ``max_classes``.
         class_filter: keeps fewer at test; None: no fewer.
         class_chunk: class maps (one class of one image) worked on at a time; 0: as many as make 4,608 tokens on a
             CPU, which is 8 maps of 24x24, and 32 times that on a GPU.
@@ -74,6 +76,7 @@ class PhysSeg(nn.Module):
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
         max_classes: int = 256,
+        sampled_classes: int = 0,
         class_filter: ClassFilter | None = None,
         class_chunk: int = 0,
         pooling: Sequence[int] = (2, 2),
@@ -106,6 +109,7 @@ class PhysSeg(nn.Module):
         self.alignment_weight = alignment_weight
         self.vocabulary = tuple(check_vocabulary(vocabulary))
         self.max_classes = max_classes
+        self.sampled_classes = sampled_classes
         self.class_filter = class_filter or ClassFilter()
         self.class_chunk = class_chunk
         self.pooling, self.test_pooling = tuple(pooling), tuple(test_pooling)
@@ -171,7 +175,8 @@ class PhysSeg(nn.Module):
         features = self.clip(images)
         text = self.text_features(self.vocabulary)
         guidance = self.guidance(features, images, _content_sizes(batched_inputs))
-        tokens, classes = self._aggregate(features.dense, guidance, text)
+        classes = self._training_classes(features.dense, text, sem_seg)
+        tokens = self._aggregate(features.dense, guidance, text, classes)
         losses = {"loss_sem_seg": self._segmentation_loss(tokens, classes, guidance, sem_seg)}
         if self.patch_alignment is not None:
             loss = self.patch_alignment(features.dense, F.normalize(text.mean(1), dim=-1), sem_seg)
@@ -292,10 +297,15 @@ class PhysSeg(nn.Module):
             total = total + dropped_classes_sum(sem_seg, classes, self.ignore_value)
         return total / segmentation_loss_count(sem_seg, len(self.vocabulary), self.ignore_value, self.ignored_pixels)
 
-    def _aggregate(self, dense: Tensor, guidance: Mapping[str, Tensor], text: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Cost volume and its aggregation: tokens (B, K, N, C) and the kept classes (B, K), None for all."""
-        choose = likeliest_classes if self.training else self.class_filter
-        classes = choose(dense, text, self.max_classes)
+    def _training_classes(self, dense: Tensor, text: Tensor, sem_seg: Tensor) -> Tensor | None:
+        """Classes (B, K) that go through aggregation in training; None for all."""
+        if not self.sampled_classes:
+            return likeliest_classes(dense, text, self.max_classes)
+        keep = min(self.sampled_classes, self.max_classes or self.sampled_classes)
+        return sample_classes(dense, text, sem_seg, keep, self.ignore_value)
+
+    def _aggregate(self, dense: Tensor, guidance: Mapping[str, Tensor], text: Tensor, classes: Tensor | None) -> Tensor:
+        """Cost volume and its aggregation: tokens (B, K, N, C) of the classes (B, K), None for all."""
         text = text[None] if classes is None else take_classes(text[None], classes)
         cost = cost_volume(dense, text)
         b, t = cost.shape[:2]
@@ -303,8 +313,7 @@ class PhysSeg(nn.Module):
         pooling = self.pooling if self.training else self.test_pooling
         # Slices of positions hold as many tokens as slices of classes.
         position_chunk = max(1, class_chunk * self.clip.grid**2 // t)
-        tokens = self.aggregation(cost, guidance["g3"], text, pooling, class_chunk, position_chunk)
-        return tokens, classes
+        return self.aggregation(cost, guidance["g3"], text, pooling, class_chunk, position_chunk)
 
     def _encode(
         self, square: Tensor, images: Iterable[Tensor], contents: Sequence[Sequence[int]] | None = None
@@ -320,7 +329,8 @@ class PhysSeg(nn.Module):
 
     def _decode(self, encoded: EncodedBatch, text: Tensor) -> ClassLogits:
         """Logits on four times the token grid for names (T, P, E)."""
-        tokens, classes = self._aggregate(encoded.dense, encoded.guidance, text)
+        classes = self.class_filter(encoded.dense, text, self.max_classes)
+        tokens = self._aggregate(encoded.dense, encoded.guidance, text, classes)
         prepared = self.decoder.prepare(encoded.guidance["g4"], encoded.guidance["g5"])
         values = map_chunks(self.decoder, tokens, 1, self._classes_at_once(len(tokens)), *prepared)
         return ClassLogits(values, classes, len(text))

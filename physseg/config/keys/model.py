@@ -102,6 +102,9 @@ AGGREGATION = Area("Cost aggregation", "From the cost volume to logits. The numb
     Key("MODEL.AGGREGATION.MAX_CLASSES", 256, Int(0, 100_000),
         "Class attention pads to this many tokens, and of more classes the likeliest are kept (CAT-Seg, CVPR 2024). 0: "
         "no padding, and all classes together however many (CAT-Seg of 2023)."),
+    Key("MODEL.AGGREGATION.SAMPLE_CLASSES", 0, Int(0, 100_000),
+        "K > 0: in training an image goes through aggregation with K classes, those its labels show and the likeliest "
+        "others, for less time and memory; test is as ever. 0: all."),
     Key("MODEL.AGGREGATION.UPSAMPLED_DIMS", [256, 128], List(Int(1, 8192), 2, 2),
         "Channels of the two guidance maps after upsampling, coarse first."),
     Key("MODEL.AGGREGATION.DECODER_GUIDANCE_DIMS", [32, 16], List(Int(1, 8192), 2, 2),
