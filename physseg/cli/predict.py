@@ -25,6 +25,7 @@ from physseg.inference.find import find_files, is_video
 from physseg.inference.formats import DEFAULT_FORMATS, FORMATS, OVERLAY, check_formats
 from physseg.inference.predictor import Predictor
 from physseg.inference.tiles.segment import check_tile_formats
+from physseg.inference.tiles.write import STACK
 from physseg.inference.video import frame_count, predict_video
 from physseg.memory import keep_freed_memory
 from physseg.paths import writable_folder
@@ -61,10 +62,11 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--format",
         action="append",
-        choices=(OVERLAY, *FORMATS),
+        choices=(OVERLAY, *FORMATS, STACK),
         dest="formats",
         help=f"what to write; may be repeated; default: {', '.join(DEFAULT_FORMATS)}. "
-        + ". ".join(f"{name}: {form.content}" for name, form in FORMATS.items()),
+        + ". ".join(f"{name}: {form.content}" for name, form in FORMATS.items())
+        + f". {STACK}, with --tile: the picture's own bands and the labels as one more, without a copy",
     )
     add_tile_options(parser)
     parser.add_argument(
@@ -89,9 +91,12 @@ def run(args: argparse.Namespace) -> tuple[list[str], int]:
     if predictor.model.device.type == "cpu":
         keep_freed_memory()
     formats = tuple(dict.fromkeys(args.formats or DEFAULT_FORMATS))
-    check_formats(formats)
     if args.tile is not None:
         check_tile_formats(formats)
+    elif STACK in formats:
+        raise ValueError(f"--format {STACK} shows a large picture's own bands with its labels: it goes with --tile")
+    else:
+        check_formats(formats)
     options = OutputOptions(args.threshold, args.other, args.alpha, args.picture, formats, model.title)
     options.names(predictor.vocabulary)
     tiles = None if args.tile is None else tile_options(args, predictor)

@@ -13,12 +13,13 @@ import numpy as np
 import torch
 
 from physseg.inference.files import Job, OutputOptions
+from physseg.inference.formats.geojson import check_rasterio
 from physseg.inference.predictor import Predictor
 from physseg.inference.tiles.blend import Strip, blend_row
 from physseg.inference.tiles.plan import Span, plan_axis
 from physseg.inference.tiles.raster import Raster
 from physseg.inference.tiles.state import TileState
-from physseg.inference.tiles.write import TILE_FORMATS, write_tiled
+from physseg.inference.tiles.write import STACK, TILE_FORMATS, write_tiled
 
 
 @dataclass(frozen=True)
@@ -46,14 +47,18 @@ def check_tile_formats(formats: Sequence[str]) -> None:
     """Refuse formats that cannot be written by rows.
 
     Raises:
-        ValueError: naming one, and those that can.
+        ImportError: the extra "geo" is not installed.
+        ValueError: naming one, and those that can; or bands to be shown with labels that are not written.
     """
+    check_rasterio("--tile")
     for name in formats:
         if name not in TILE_FORMATS:
             raise ValueError(
                 f"--format {name} needs the whole picture in memory and cannot be written with --tile; "
                 f"these can: {', '.join(TILE_FORMATS)}"
             )
+    if STACK in formats and "labels" not in formats:
+        raise ValueError(f"--format {STACK} refers to the label map: add --format labels")
 
 
 def segment_tiled(

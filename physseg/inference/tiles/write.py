@@ -18,20 +18,22 @@ from physseg.inference.formats.geojson import write_collection
 from physseg.inference.formats.label_png import MODEL_KEY, NAMES_KEY
 from physseg.inference.prediction import shares_of_counts
 from physseg.inference.tiles.raster import Raster
+from physseg.inference.tiles.stack import write_stack
 from physseg.inference.tiles.state import TileState
 from physseg.io import atomic_write, write_json_atomic
 from physseg.visualization import overlay, palette
 
 TIFF = "_labels.tif"
-TILE_FORMATS = (OVERLAY, "labels", "json", "geojson")
+STACK = "vrt"
+TILE_FORMATS = (OVERLAY, "labels", "json", "geojson", STACK)
 _BLOCK = 256
 _OVERVIEW = 2048
 _WGS84 = "EPSG:4326"
 
 
 def write_tiled(job: Job, raster: Raster, state: TileState, names: Sequence[str], options: OutputOptions) -> None:
-    """Write what the options ask for: ``TARGET_labels.tif``, an overlay of 2,048 pixels at most, ``TARGET.json``, and
-    polygons.
+    """Write what the options ask for: ``TARGET_labels.tif``, an overlay of 2,048 pixels at most, ``TARGET.json``,
+    polygons, and ``TARGET_bands.vrt``.
     """
     target = job.target.with_name(job.target.name + TIFF)
     with atomic_write(target if "labels" in options.formats else state.folder / "labels.tif") as temporary:
@@ -137,6 +139,11 @@ def _write_polygons(job: Job, raster: Raster, state: TileState, names, options: 
         write_collection(file, features(), members)
 
 
+def _write_stack(job: Job, raster: Raster, state: TileState, names, options: OutputOptions, labels: Path) -> None:
+    with _quiet(), atomic_write(job.target.with_name(f"{job.target.name}_bands.vrt")) as temporary:
+        write_stack(temporary, raster, labels, job.target.name + TIFF)
+
+
 def _area(geometry: dict) -> float:
     """Area of a polygon in its own units: the shoelace formula, holes taken off."""
     areas = []
@@ -160,4 +167,5 @@ _WRITERS: dict[str, Callable[..., None]] = {
     OVERLAY: _write_overlay,
     "json": _write_summary,
     "geojson": _write_polygons,
+    STACK: _write_stack,
 }

@@ -112,6 +112,25 @@ def test_a_geotiff_keeps_its_place_and_its_holes(image, tmp_path):
     assert sum(f["properties"]["area"] for f in record["features"]) == (~empty).sum()
 
 
+def test_bands_stay_beside_the_labels(image, tmp_path):
+    """Values, type and missing data of every band as in the picture; a folder apart, then the picture's own."""
+    bands = np.concatenate([image.transpose(2, 0, 1).clip(1), np.full((1, 140, 190), 7, np.uint8)]).astype(np.int16) * 40
+    bands[:, :50, :50] = -1
+    transform = rasterio.Affine(2.0, 0, 500_000, 0, -2.0, 5_000_000)
+    source = write_tiff(tmp_path / "a.tif", bands, crs="EPSG:32633", transform=transform, nodata=-1)
+    for folder in (tmp_path / "out", tmp_path):
+        run(ByColour(), source, folder / "a", OutputOptions(formats=("labels", "vrt")))
+        with rasterio.open(folder / "a_bands.vrt") as file, rasterio.open(folder / "a_labels.tif") as labels:
+            assert file.dtypes == ("int16",) * 4 + ("uint8",)
+            assert file.nodatavals == (-1,) * 4 + (255,)
+            assert (file.crs, file.transform) == (labels.crs, transform)
+            assert file.descriptions[4] == "label"
+            assert np.array_equal(file.read([1, 2, 3, 4]), bands)
+            assert np.array_equal(file.read(5), labels.read(1))
+            assert (labels.read(1)[:50, :50] == 255).all()
+            assert not (labels.read(1)[50:] == 255).any()
+
+
 def test_polygons_without_a_place_are_in_pixels(image, tmp_path):
     Image.fromarray(image).save(tmp_path / "a.png")
     run(ByColour(), tmp_path / "a.png", tmp_path / "b")
@@ -186,6 +205,8 @@ def test_palettes_and_gray_are_shown_as_they_look(image, tmp_path):
 def test_what_cannot_be_done_is_said_before_any_work(image, tmp_path):
     with pytest.raises(ValueError, match="--format coco needs the whole picture in memory"):
         run(ByColour(), tmp_path / "none.png", tmp_path / "a", OutputOptions(formats=("labels", "coco")))
+    with pytest.raises(ValueError, match="--format vrt refers to the label map: add --format labels"):
+        run(ByColour(), tmp_path / "none.png", tmp_path / "a", OutputOptions(formats=("vrt",)))
     with pytest.raises(FileNotFoundError, match=r"no image .*none.png"):
         run(ByColour(), tmp_path / "none.png", tmp_path / "a")
     (tmp_path / "b.tif").write_bytes(b"II*\0 no tiff")
