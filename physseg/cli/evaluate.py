@@ -1,5 +1,6 @@
 """Evaluate a checkpoint on several benchmarks in one run; an interrupted run goes on where it stopped.
 
+    python tools/evaluate_benchmarks.py --model catseg-vitb16
     python tools/evaluate_benchmarks.py --config-file configs/toy.yaml --weights output/toy/model_final.pth
     python tools/evaluate_benchmarks.py --config-file configs/catseg_vitb16.yaml --weights W --benchmarks a150 pas20
     python tools/evaluate_benchmarks.py --config-file F --weights W --save-pictures 8 --compare-weights W2
@@ -12,6 +13,7 @@ Keys and values after the options override the config. See docs/evaluation.md.
 import argparse
 import logging
 from collections.abc import Sequence
+from os import PathLike
 from pathlib import Path
 
 import torch
@@ -21,7 +23,7 @@ from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
 from physseg import signals
-from physseg.cli.arguments import new_parser, number, some_path, split_at_first_key
+from physseg.cli.arguments import add_model, new_parser, number, some_path, split_at_first_key
 from physseg.cli.boundary import run_in_process
 from physseg.config import check_device, load_config
 from physseg.data.custom import register_custom
@@ -41,6 +43,7 @@ from physseg.evaluation.tables import (
     write_tables,
 )
 from physseg.folder_lock import folder_lock
+from physseg.inference.choice import choose_model
 from physseg.memory import keep_freed_memory
 from physseg.paths import writable_folder
 
@@ -51,11 +54,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Evaluate as the command line says."""
     args = parse(argv)
     with signals.explained("The same command goes on at the next image."):
-        cfg = load_config(args.config_file, args.opts)
+        config_file, weights = chosen(args)
+        cfg = load_config(config_file, args.opts)
         register_custom(cfg)
         cfg.DATASETS.TEST = tuple(dataset_name(key) for key in args.benchmarks or cfg.DATASETS.TEST)
-        if args.weights is not None:
-            cfg.MODEL.WEIGHTS = args.weights
+        if weights is not None:
+            cfg.MODEL.WEIGHTS = weights
         check_device(cfg.MODEL.DEVICE)
         writable_folder(results_folder(cfg, args), "folder of the results")
         launch(run_in_process, args.num_gpus, device=cfg.MODEL.DEVICE, args=(run, cfg, args))
@@ -65,8 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = new_parser(__doc__)
-    parser.add_argument("--config-file", required=True, metavar="FILE")
-    parser.add_argument("--weights", metavar="FILE", help="checkpoint; default: MODEL.WEIGHTS")
+    add_model(parser)
     parser.add_argument("--compare-weights", metavar="FILE", help="a second checkpoint to set beside the first")
     parser.add_argument("--benchmarks", nargs="+", metavar="KEY", help="a847 pc459 ...; default: DATASETS.TEST")
     parser.add_argument(
@@ -86,6 +89,14 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     args = parser().parse_args(argv)
     args.benchmarks, args.opts = split_at_first_key(args.benchmarks, args.opts)
     return args
+
+
+def chosen(args: argparse.Namespace) -> tuple[str | PathLike, str | None]:
+    """Config and weights. A config alone may go without weights of its own: CLIP alone, or a start before training."""
+    if args.config_file and not args.model:
+        return args.config_file, args.weights
+    model = choose_model(args.model, args.config_file, args.weights)
+    return model.config_file, model.weights
 
 
 def dataset_name(key: str) -> str:

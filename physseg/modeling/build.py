@@ -14,6 +14,7 @@ from physseg.modeling.catseg.decoder import Decoder
 from physseg.modeling.catseg.guidance import build_guidance
 from physseg.modeling.catseg.keep_classes import ClassFilter
 from physseg.modeling.clip.encoder import ClipEncoder
+from physseg.modeling.clip.statistics import configured_statistics
 from physseg.modeling.structure_head import StructureHead
 from physseg.structure import structure_options
 from physseg.structure.device_source import DeviceSource
@@ -49,6 +50,7 @@ def parts_from_config(cfg: CfgNode) -> dict[str, Any]:
     channels = guidance.channels
     feature_channels = {"level1": clip.width, "level2": clip.width, "dense": clip.embed_dim} | channels
     structure, alignment = cfg.MODEL.STRUCTURE, cfg.MODEL.PATCH_ALIGNMENT
+    mean, std = configured_statistics(cfg)
     windows = {
         "size": cfg.TEST.WINDOW_SIZE,
         "stride": cfg.TEST.WINDOW_STRIDE,
@@ -73,8 +75,8 @@ def parts_from_config(cfg: CfgNode) -> dict[str, Any]:
         ),
         "decoder": Decoder(node.DIM, node.DECODER_DIMS, (channels["g4"], channels["g5"]), node.DECODER_GUIDANCE_DIMS),
         "vocabulary": configured_vocabulary(cfg),
-        "pixel_mean": cfg.MODEL.PIXEL_MEAN,
-        "pixel_std": cfg.MODEL.PIXEL_STD,
+        "pixel_mean": mean,
+        "pixel_std": std,
         "max_classes": node.MAX_CLASSES,
         "sampled_classes": node.SAMPLE_CLASSES,
         "class_filter": ClassFilter(cfg.TEST.KEEP_CLASSES, cfg.TEST.KEEP_RULE, cfg.TEST.KEEP_THRESHOLD),

@@ -11,6 +11,7 @@ from physseg.modeling.build import configured_vocabulary
 from physseg.modeling.clip.dense_features import DenseFeatures
 from physseg.modeling.clip.encoder import ClipEncoder
 from physseg.modeling.clip.proxy_path import ProxyModel
+from physseg.modeling.clip.statistics import configured_statistics
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def segmenter_parts(cfg: CfgNode) -> dict[str, Any]:
         # Of the encoder's own square features, which are not asked for here.
         dense_path="maskclip",
     )
-    mean, std = cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD
+    mean, std = configured_statistics(cfg)
     proxy = None
     if node.METHOD == "proxyclip":
         statistics = (torch.tensor(values).view(3, 1, 1) for values in (mean, std))

@@ -5,6 +5,7 @@ import torch
 
 from physseg.cli import evaluate as tool
 from physseg.cli.boundary import run_program
+from physseg.inference.models import find_model
 
 
 @pytest.fixture
@@ -58,6 +59,16 @@ def test_overrides_after_the_list_of_benchmarks():
     assert args.benchmarks == ["a847", "pc459"]
     assert args.opts == ["TEST.SLIDING_WINDOW", "True"]
     assert tool.parse(["--config-file", "f", "SEED", "1"]).opts == ["SEED", "1"]
+
+
+def test_a_model_by_name_or_by_config():
+    config_file, weights = tool.chosen(tool.parse(["--model", "toy"]))
+    assert str(config_file) == find_model("toy").config
+    assert weights == str(find_model("toy").path)
+    # A config alone is evaluated as it is: CLIP alone has no other weights.
+    assert tool.chosen(tool.parse(["--config-file", "clip_alone/toy"])) == ("clip_alone/toy", None)
+    with pytest.raises(ValueError, match="give either --model or --config-file"):
+        tool.chosen(tool.parse(["--model", "toy", "--config-file", "toy"]))
 
 
 def test_ones_own_data_by_name(run_tool, cfg, benchmarks, tmp_path):

@@ -114,7 +114,8 @@ def test_a_geotiff_keeps_its_place_and_its_holes(image, tmp_path):
 
 def test_bands_stay_beside_the_labels(image, tmp_path):
     """Values, type and missing data of every band as in the picture; a folder apart, then the picture's own."""
-    bands = np.concatenate([image.transpose(2, 0, 1).clip(1), np.full((1, 140, 190), 7, np.uint8)]).astype(np.int16) * 40
+    bands = np.concatenate([image.transpose(2, 0, 1).clip(1), np.full((1, 140, 190), 7, np.uint8)])
+    bands = bands.astype(np.int16) * 40
     bands[:, :50, :50] = -1
     transform = rasterio.Affine(2.0, 0, 500_000, 0, -2.0, 5_000_000)
     source = write_tiff(tmp_path / "a.tif", bands, crs="EPSG:32633", transform=transform, nodata=-1)

@@ -13,7 +13,7 @@ from torch import nn
 from physseg import load_config
 from physseg.modeling.clip.finetune import set_trainable
 from physseg.modeling.clip.pool_tower import PoolTower
-from physseg.modeling.clip.statistics import image_statistics
+from physseg.modeling.clip.statistics import configured_statistics, image_statistics
 from physseg.modeling.clip.weights import create_clip, split_attention
 from physseg.text.whole import encode_whole
 
@@ -47,6 +47,16 @@ def test_a_config_takes_the_statistics_of_its_encoder():
     assert (half.MODEL.PIXEL_MEAN, half.MODEL.PIXEL_STD) == ([127.5] * 3, [127.5] * 3)
     told = load_config(None, ["MODEL.CLIP.NAME", "PE-Core-B-16", "MODEL.PIXEL_MEAN", [1, 2, 3]])
     assert (told.MODEL.PIXEL_MEAN, told.MODEL.PIXEL_STD) == ([1.0, 2.0, 3.0], [127.5] * 3)
+
+
+def test_statistics_of_other_weights_are_told(caplog):
+    cfg = load_config(None, ["MODEL.CLIP.NAME", "ViT-L-14", "MODEL.CLIP.PRETRAINED", "laion2b_s32b_b82k", *LARGE])
+    assert configured_statistics(cfg) == HALF
+    assert not caplog.records
+    # As a config has them that load_config did not read.
+    cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD = (list(values) for values in OPENAI)
+    assert configured_statistics(cfg) == OPENAI
+    assert "laion2b_s32b_b82k of ViT-L-14 was trained with (127.5, 127.5, 127.5)" in caplog.text
 
 
 @pytest.mark.parametrize("tag", ["metaclip_fullcc", "dfn2b"])
