@@ -2,7 +2,7 @@
 
     physseg serve                                          the models by name, at http://127.0.0.1:7860
     physseg serve --model toy --model catseg-vitb16
-    physseg serve --config-file F --weights W
+    physseg serve --weights output/model_final.pth
 
 Needs Gradio: pip install "physseg[web]". See docs/web.md.
 """
@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from physseg.cli.arguments import new_parser
+from physseg.inference.choice import choose_model
 from physseg.inference.models import MODELS, find_model, load
 from physseg.inference.predictor import Predictor
 from physseg.inference.web.limits import Limits
@@ -27,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
         "--model", action="append", metavar="NAME", dest="models", help="a model by name; may be repeated; default: all"
     )
     parser.add_argument("--config-file", metavar="F", help="a model of your own, by config")
-    parser.add_argument("--weights", metavar="W", help="its weights; default: MODEL.WEIGHTS")
+    parser.add_argument("--weights", metavar="W", help="a checkpoint of your own, or a published one of CAT-Seg")
     parser.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1; default: a GPU if there is one")
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to listen at; the default is this machine alone, 0.0.0.0 all"
@@ -63,15 +64,14 @@ def _loaders(args: argparse.Namespace) -> dict[str, Callable[[], Predictor]]:
     """What the command line names, each loaded when first used.
 
     Raises:
-        ValueError: an unknown model, or weights without a config.
+        ValueError: an unknown model, or weights that do not tell their config.
     """
-    if args.weights and not args.config_file:
-        raise ValueError("--weights needs the --config-file that they belong to")
     loaders: dict[str, Callable[[], Predictor]] = {}
     opts = ("MODEL.DEVICE", args.device) if args.device else ()
-    if args.config_file:
-        loaders[args.weights or args.config_file] = partial(Predictor, args.config_file, args.weights, None, opts)
-    names = args.models or ([] if args.config_file else [model.name for model in MODELS])
+    if args.config_file or args.weights:
+        own = choose_model(None, args.config_file, args.weights)
+        loaders[own.title] = partial(Predictor, own.config_file, own.weights, None, opts)
+    names = args.models or ([] if loaders else [model.name for model in MODELS])
     for name in names:
         loaders[find_model(name).name] = partial(load, name, device=args.device)
     return loaders

@@ -51,6 +51,15 @@ def test_every_method_takes_any_size(method, image):
     assert outputs[1]["sem_seg"].shape == (len(segmenter.vocabulary), 64, 130)
 
 
+@pytest.mark.parametrize("layers", [6, 24])
+@pytest.mark.parametrize("method", ["sc_clip", "sfp"])
+def test_calibrated_methods_take_any_depth(method, layers):
+    torch.manual_seed(0)
+    features = DenseFeatures(ClipEncoder(small_clip(layers), "", 48), method)(torch.randn(2, 3, 40, 56))
+    assert features.shape == (2, 24, 5, 7)
+    assert features.isfinite().all()
+
+
 def test_labels_are_the_argmax_with_and_without_windows_and_pamr(image):
     opts = ("TEST.SLIDING_WINDOW", True, "TEST.WINDOW_SIZE", 64, "TEST.WINDOW_STRIDE", 32)
     for segmenter in (model(), model("sc_clip", *opts), model("sclip", *opts, "MODEL.DENSE.PAMR_STEPS", 2)):

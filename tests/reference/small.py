@@ -26,17 +26,18 @@ SMALL = PlainConfig(48, 8, 4, 32, 4, 2, (0, 2), 24, 32, 2, 2, True, 1, 64, 3, 16
 NAME = "physseg-test-small"
 
 
-def small_clip() -> str:
-    """Make SMALL's CLIP known to open_clip; returns its name."""
-    if NAME not in open_clip.list_models():
-        vision = {"image_size": 32, "layers": 4, "width": 32, "head_width": 16, "patch_size": 8}
+def small_clip(layers: int = 4) -> str:
+    """Make SMALL's CLIP known to open_clip, with as many image blocks; returns its name."""
+    name = NAME if layers == 4 else f"{NAME}-{layers}"
+    if name not in open_clip.list_models():
+        vision = {"image_size": 32, "layers": layers, "width": 32, "head_width": 16, "patch_size": 8}
         text = {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2}
         content = {"embed_dim": 24, "quick_gelu": True, "vision_cfg": vision, "text_cfg": text}
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / f"{NAME}.json"
+            path = Path(folder) / f"{name}.json"
             path.write_text(json.dumps(content))
             open_clip.add_model_config(path)
-    return NAME
+    return name
 
 
 def build_pair(

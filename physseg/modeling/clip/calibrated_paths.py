@@ -44,7 +44,8 @@ class Levels(NamedTuple):
 
     @property
     def all(self) -> tuple[int, ...]:
-        return tuple(sorted({self.detailed, self.semantic, self.penultimate, *self.summed}))
+        """What both methods read; SFP's test for outliers takes the penultimate block's input."""
+        return tuple(sorted({self.detailed, self.semantic, self.penultimate - 1, self.penultimate, *self.summed}))
 
 
 def sc_clip(blocks: Sequence[nn.Module], tokens: Tokens) -> Tensor:
