@@ -82,7 +82,7 @@ def test_ones_own_data_by_name(run_tool, cfg, benchmarks, tmp_path):
 
 
 def test_unknown_benchmark(capsys):
-    assert run_program("evaluate", ["--config-file", "", "--benchmarks", "a151"]) == 1
+    assert run_program("evaluate", ["--config-file", "toy", "--benchmarks", "a151"]) == 1
     assert "no benchmark 'a151'; expected a847, pc459" in capsys.readouterr().err
 
 
