@@ -33,6 +33,8 @@ EXTRAS = {
     "superpoint": ["transformers>=4.47"],
     # Canny and Sobel in batches on the model's device, as pseudo ground truth.
     "kornia": ["kornia>=0.9"],
+    # SegCLIP's superpixels, in training.
+    "superpixels": ["scikit-image>=0.20"],
     "onnx": ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.1"],
     # Curves on a tracking server.
     "wandb": ["wandb>=0.16"],

@@ -18,7 +18,10 @@ import physseg
 
 ROOT = Path(__file__).resolve().parents[1]
 # Module to the name of the release that has it, where these differ.
-RELEASES = {"PIL": "pillow", "cv2": "opencv-python-headless", "open_clip": "open-clip-torch", "yaml": "pyyaml"}
+RELEASES = {
+    **{"PIL": "pillow", "cv2": "opencv-python-headless", "open_clip": "open-clip-torch", "skimage": "scikit-image"},
+    "yaml": "pyyaml",
+}
 
 
 @pytest.fixture

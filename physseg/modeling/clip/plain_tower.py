@@ -3,7 +3,7 @@
 B images, H W token grid, L = 1 + H W tokens, the class token first, C width, E CLIP's embedding.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 import torch
@@ -74,21 +74,31 @@ class PlainTower:
             keep: indices of the blocks whose output is kept in `Tokens.levels`.
             offset: see `resize_positions`.
         """
+        x, grid = self.embed_patches(images, offset)
+        levels = {}
+        for index, block in enumerate(self.blocks[:-1]):
+            x = self.run((block,), x)
+            if index in keep:
+                levels[index] = x
+        return Tokens(x, levels, grid)
+
+    def embed_patches(self, images: Tensor, offset: float = 0.0) -> tuple[Tensor, tuple[int, int]]:
+        """What enters the first block, (B, L, C), and the grid; arguments as in `tokens`."""
         visual = self.visual
         x = visual.conv1(images)
         grid = tuple(x.shape[-2:])
         x = x.flatten(2).transpose(1, 2)
         x = torch.cat([visual.class_embedding.to(x.dtype).expand(len(x), 1, -1), x], dim=1)
         positions = resize_positions(visual.positional_embedding, visual.grid_size, grid, offset)
-        x = visual.ln_pre(x + positions.to(x.dtype))
-        levels = {}
+        return visual.ln_pre(x + positions.to(x.dtype)), grid
+
+    def run(self, blocks: Iterable[nn.Module], x: Tensor) -> Tensor:
+        """Some blocks, one after the other, on any tokens: (B, L, C) -> (B, L, C)."""
         recompute = self.recompute and torch.is_grad_enabled()
         run = self._run_block
-        for index, block in enumerate(self.blocks[:-1]):
+        for block in blocks:
             x = checkpoint(run, block, x, use_reentrant=False) if recompute else run(block, x)
-            if index in keep:
-                levels[index] = x
-        return Tokens(x, levels, grid)
+        return x
 
     def dense(self, path: str, x: Tensor) -> Tensor:
         """The last block as one of `DENSE_PATHS`, projected: (B, L, C) -> (B, H * W, E)."""

@@ -7,6 +7,11 @@ from torch import Tensor, nn
 _SCALE = 1.702
 
 
+def quick_gelu(x: Tensor) -> Tensor:
+    """x sigmoid(1.702 x)."""
+    return F.silu(_SCALE * x) / _SCALE
+
+
 class QuickGELUMLP(nn.Module):
     """Linear, QuickGELU, linear, with the names of open_clip's parameters.
 

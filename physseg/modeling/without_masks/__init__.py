@@ -1,0 +1,1 @@
+"""Segmentation learnt without masks, from image-caption pairs or from images alone (docs/without_masks.md)."""
