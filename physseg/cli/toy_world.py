@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from physseg.cli.arguments import new_parser, number, some_path
 from physseg.paths import writable_folder
+from physseg.toy_world.caption_files import write_toy_captions
 from physseg.toy_world.make import make_toy_world
 
 
@@ -32,5 +33,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     writable_folder(args.root, "folder of all data sets")
     folder = make_toy_world(args.root, args.seed, args.processes)
-    print(f"toy world: {folder}")
+    captions = write_toy_captions(args.root, args.seed, args.processes)
+    print(f"toy world: {folder}\nwith captions: {captions}")
     return 0

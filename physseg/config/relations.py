@@ -121,6 +121,8 @@ RELATIONS: tuple[Relation, ...] = (
     Relation(("INPUT.MIN_SIZE_TRAIN", "INPUT.MIN_SIZE_TRAIN_SAMPLING"),
              'INPUT.MIN_SIZE_TRAIN must be two sizes, rising, where INPUT.MIN_SIZE_TRAIN_SAMPLING is "range"',
              lambda sizes, how: how != "range" or (len(sizes) == 2 and sizes[0] <= sizes[1])),
+    Relation(("INPUT.PAIRS.CROP_AREA",), "INPUT.PAIRS.CROP_AREA must be two shares, the first at most the second",
+             lambda area: area[0] <= area[1]),
     Relation(("INPUT.CROP.ENABLED", "INPUT.CROP.TYPE", "INPUT.CROP.SIZE"),
              "INPUT.CROP.SIZE must be whole pixels for the absolute types and shares up to 1 for the relative ones",
              _crop_fits_type),

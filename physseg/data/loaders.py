@@ -24,6 +24,8 @@ from physseg.data.checking import require_prepared
 from physseg.data.custom import register_custom
 from physseg.data.images import BrokenFileError
 from physseg.data.mapper import TestMapper, TrainingMapper
+from physseg.data.pairs.loading import build_pair_mapper, check_model_learns_from, training_records
+from physseg.data.pairs.sources import LABEL_MAPS, training_kind
 from physseg.data.processes import stop_opencv_threads, worker_context
 
 logger = logging.getLogger(__name__)
@@ -173,17 +175,25 @@ def build_train_loader(cfg: CfgNode, start_iteration: int = 0) -> TrainLoader:
     total = cfg.SOLVER.IMS_PER_BATCH
     if total < world_size or total % world_size:
         raise ValueError(f"SOLVER.IMS_PER_BATCH is {total}; it must be a multiple of the {world_size} processes")
-    mapper = TrainingMapper(cfg)
-    records: list[dict] = []
-    for name in cfg.DATASETS.TRAIN:
-        require_prepared(name, allow_partial=cfg.DATASETS.ALLOW_PARTIAL)
-        records += DatasetCatalog.get(name)
+    check_model_learns_from(cfg)
+    if training_kind(cfg) == LABEL_MAPS:
+        mapper, records = TrainingMapper(cfg), _labelled_records(cfg)
+    else:
+        mapper, records = build_pair_mapper(cfg), training_records(cfg)
     seed = _seed(cfg)
     records = share_of(records, cfg.DATASETS.TRAIN_SHARE, seed)
     stream = TrainingStream(records, mapper, seed, cfg.DATALOADER.SKIP_BROKEN)
     batches = PositionBatches(total // world_size, comm.get_rank(), world_size, start_iteration)
-    logger.info("%d training images of %s", len(records), ", ".join(cfg.DATASETS.TRAIN))
+    logger.info("%d training samples of %s", len(records), ", ".join(cfg.DATASETS.TRAIN))
     return TrainLoader(stream, batches, cfg.DATALOADER.NUM_WORKERS, _on_gpu(cfg))
+
+
+def _labelled_records(cfg: CfgNode) -> list[dict]:
+    records: list[dict] = []
+    for name in cfg.DATASETS.TRAIN:
+        require_prepared(name, allow_partial=cfg.DATASETS.ALLOW_PARTIAL)
+        records += DatasetCatalog.get(name)
+    return records
 
 
 def share_of(records: list[dict], share: float, seed: int) -> list[dict]:

@@ -70,7 +70,8 @@ class TrainStep(TrainerBase):
     Args:
         model: list of dicts -> dict of scalar losses; in DistributedDataParallel when there are several processes. It
             may have a method ``loss_counts``: the same list -> the number of terms that a loss is a mean of, for those
-            losses whose number differs between batches of one size.
+            losses whose number differs between batches of one size. One whose ``splits_batches`` is True gets the
+            batch of its process whole, and sees to ACCUMULATION_STEPS itself: a contrastive loss needs all at once.
         optimizer: over ``model``'s trainable parameters.
         options: see `StepOptions`.
         ema: updated after each step, if given.
@@ -163,7 +164,8 @@ class TrainStep(TrainerBase):
 
         ``measure_only`` takes the terms' gradients apart and leaves the model's alone.
         """
-        steps = self.options.accumulation_steps
+        whole = getattr(_unwrapped(self.model), "splits_batches", False)
+        steps = 1 if whole else self.options.accumulation_steps
         size, rest = divmod(len(batch), steps)
         if rest or not size:
             raise ValueError(

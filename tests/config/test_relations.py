@@ -24,6 +24,7 @@ BROKEN = [
     (["MODEL.STRUCTURE.CANNY.THRESHOLDS", [2, 1]], "MODEL.STRUCTURE.CANNY.THRESHOLDS must be low <= high"),
     (["MODEL.STRUCTURE.SIFT.MIN_SIZE", 33], "MODEL.STRUCTURE.SIFT.MIN_SIZE must be at most"),
     (["INPUT.MIN_SIZE_TRAIN_SAMPLING", "range"], "INPUT.MIN_SIZE_TRAIN must be two sizes"),
+    (["INPUT.PAIRS.CROP_AREA", [0.9, 0.5]], "INPUT.PAIRS.CROP_AREA must be two shares"),
     (["INPUT.CROP.TYPE", "relative"], "INPUT.CROP.SIZE must be whole pixels"),
     (["INPUT.CROP.SIZE", [0.5, 0.5]], "INPUT.CROP.SIZE must be whole pixels"),
     (["SOLVER.ACCUMULATION_STEPS", 3], "SOLVER.IMS_PER_BATCH must be a positive multiple of SOLVER.ACCUMULATION_STEPS"),

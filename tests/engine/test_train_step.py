@@ -59,6 +59,24 @@ def test_parts_with_unequal_labels_give_the_whole_batchs_means(ignored):
     assert (gradients[1] - gradients[0]).norm() < 1e-4 * gradients[0].norm()
 
 
+def test_a_model_that_splits_batches_gets_them_whole():
+    class Whole(nn.Module):
+        splits_batches = True
+
+        def __init__(self):
+            super().__init__()
+            self.weight, self.sizes = nn.Parameter(torch.ones(())), []
+
+        def forward(self, batch):
+            self.sizes.append(len(batch))
+            return {"loss": self.weight * len(batch)}
+
+    model = Whole()
+    step = TrainStep(model, torch.optim.SGD(model.parameters(), lr=0.1), StepOptions(accumulation_steps=4))
+    assert step._forward_backward([{}] * 8)["loss"] == 8
+    assert model.sizes == [8]
+
+
 def test_batch_that_cannot_be_split(tmp_path):
     with pytest.raises(ValueError, match=r"IMS_PER_BATCH must be a positive multiple of SOLVER.ACCUMULATION_STEPS"):
         train(tmp_path, "SOLVER.ACCUMULATION_STEPS", 3)

@@ -29,6 +29,19 @@ INPUT = Area("Input", "CAT-Seg's recipe: short side to 384, a crop of 384, colou
     Key("INPUT.COLOR_AUG_SSD", True, Bool(), "Brightness, contrast, saturation and hue as in SSD."),
 ))
 
+PAIRS = Area("Input of captions and images", "How an image becomes a square where a model learns without masks.", (
+    Key("INPUT.PAIRS.SIZE", 224, _SIDE, "Side of the crop in pixels."),
+    Key("INPUT.PAIRS.CROP", "random", Choice("random", "centre"),
+        '"random": a crop of random area and aspect ratio, 3/4 to 4/3 (SegCLIP); "centre": the largest square in the '
+        "middle, the same each time (ZeroSeg). Both are resized to SIZE."),
+    Key("INPUT.PAIRS.CROP_AREA", [0.5, 1.0], List(Float(above=0, most=1), 2, 2),
+        "Least and largest share of the image that a random crop shows."),
+    Key("INPUT.PAIRS.FLIP", False, Bool(), 'Mirror every second image; captions say "left" and "right".'),
+    Key("INPUT.PAIRS.NOUNS", "", Text(empty=True),
+        "A vocabulary, or a file with one word a line: each that stands in a caption, in one of MODEL.TEXT.TEMPLATES, "
+        "is one more text that may take the caption's place (PACL). Empty: captions alone."),
+))
+
 LOADER = Area("Loading", "Batches by position: a resumed training sees the very samples it would have seen.", (
     Key("DATALOADER.NUM_WORKERS", 4, Int(0, 1024), "Processes that load images, of each training process; 0: itself."),
     Key("DATALOADER.SKIP_BROKEN", False, Bool(),
@@ -52,6 +65,11 @@ DATASETS = Area("Data sets", "Names as Detectron2's catalog has them; see docs/o
     ), List(Text(), distinct=True), "The benchmarks of the paper's tables."),
     Key("DATASETS.CUSTOM", [], List(Either(Mapping(), Text())),
         "One's own data: a list of {name, images, labels, classes, ...} or of files holding that."),
+    Key("DATASETS.PAIRS", [], List(Either(Mapping(), Text())),
+        "One's own captions and images: a list of {name, captions, images}, {name, images}, {name, tars} or of files "
+        "holding that (docs/without_masks.md)."),
+    Key("DATASETS.CAPTIONS", "one", Choice("one", "each"),
+        '"one": a sample is an image with one of its captions, drawn each time; "each": every caption is a sample.'),
     Key("DATASETS.ALLOW_PARTIAL", False, Bool(),
         "True runs on what there is of a benchmark whose image count is not the expected one, with a warning."),
 ))

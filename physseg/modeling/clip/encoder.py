@@ -20,7 +20,7 @@ from physseg.modeling.clip.plain_tower import PlainTower, to_map
 from physseg.modeling.clip.pool_tower import PoolTower
 from physseg.modeling.clip.statistics import image_statistics
 from physseg.modeling.clip.weights import create_clip, is_causal, text_tower
-from physseg.text.packed import PrefixTree, encode_packed, text_block
+from physseg.text.packed import PrefixTree, build_prefix_tree, encode_packed, text_block
 from physseg.text.prompt_sets import PromptSets
 from physseg.text.prompts import cut_prompts, resolve_templates, synonyms
 from physseg.text.whole import encode_whole
@@ -177,6 +177,21 @@ class ClipEncoder(nn.Module):
             parts = features.split([len(synonyms(name)) for name in vocabulary])
             features = F.normalize(torch.stack([part.mean(0) for part in parts]), dim=-1)
         return features
+
+    def encode_sentences(self, sentences: Sequence[str]) -> Tensor:
+        """Text features of sentences as they are, such as captions; what exceeds CLIP's context is cut off.
+
+        Returns:
+            (N, E), L2 norm 1. Gradients flow to the text encoder where it trains.
+        """
+        text = text_tower(self.model)
+        trains = torch.is_grad_enabled() and self.text_trains
+        with torch.set_grad_enabled(trains):
+            tokens = self.tokenizer(list(sentences))
+            if not is_causal(self.model):
+                return F.normalize(encode_whole(text, tokens.to(self.device)), dim=-1)
+            tree = build_prefix_tree(tokens).to(self.device)
+            return F.normalize(encode_packed(text, tree, self._run_text_block if trains else text_block), dim=-1)
 
     def _tokenize(self, vocabulary: Sequence[str]) -> Tensor:
         """Tokens (N, context) of every name's words, each under every template."""

@@ -1,0 +1,85 @@
+"""DATASETS.TRAIN's pairs or images -> records -> the stream of training samples."""
+
+import logging
+import os
+from typing import Any
+
+from detectron2.config import CfgNode
+from detectron2.modeling import META_ARCH_REGISTRY
+
+from physseg.data.pairs.mapper import PairMapper
+from physseg.data.pairs.records import (
+    check_contrast,
+    image_ids,
+    one_per_caption,
+    read_coco_captions,
+    read_image_folder,
+)
+from physseg.data.pairs.sources import IMAGES, LABEL_MAPS, PAIRS, TARS, PairSource, find_source, training_kind
+
+logger = logging.getLogger(__name__)
+
+
+def check_model_learns_from(cfg: CfgNode) -> None:
+    """Check that the model can learn from what DATASETS.TRAIN holds.
+
+    A meta-architecture says so by its attribute ``learns_from``: LABEL_MAPS (where it has none), PAIRS, or IMAGES, for
+    which pairs do too.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    name, kind = cfg.MODEL.META_ARCHITECTURE, training_kind(cfg)
+    wanted = getattr(META_ARCH_REGISTRY.get(name), "learns_from", LABEL_MAPS)
+    # What tars hold is seen when they are read.
+    fitting = {LABEL_MAPS: (LABEL_MAPS,), PAIRS: (PAIRS, TARS), IMAGES: (PAIRS, IMAGES, TARS)}
+    if kind not in fitting[wanted]:
+        raise ValueError(
+            f"MODEL.META_ARCHITECTURE {name} learns from {wanted}; DATASETS.TRAIN holds {kind}: "
+            f"{', '.join(cfg.DATASETS.TRAIN)}"
+        )
+
+
+def wants_captions(cfg: CfgNode) -> bool:
+    """Whether the model's samples carry captions."""
+    return getattr(META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE), "learns_from", LABEL_MAPS) == PAIRS
+
+
+def training_records(cfg: CfgNode) -> list[dict[str, Any]]:
+    """Records of all sets of DATASETS.TRAIN, which hold pairs or images in files.
+
+    Raises:
+        FileNotFoundError, BrokenFileError, ValueError: as the readers in `records`; fewer images than expected.
+    """
+    records: list[dict[str, Any]] = []
+    for name in cfg.DATASETS.TRAIN:
+        source = find_source(name, cfg)
+        found = read_records(source, cfg.DATALOADER.SKIP_BROKEN)
+        if source.captions and wants_captions(cfg):
+            check_contrast(found, name)
+            found = one_per_caption(found) if cfg.DATASETS.CAPTIONS == "each" else found
+        # Ids of two sets may be the same numbers.
+        records += [dict(record, image_id=f"{name}/{record['image_id']}") for record in found]
+    return records
+
+
+def read_records(source: PairSource, skip_broken: bool = False) -> list[dict[str, Any]]:
+    """Records of one set in files.
+
+    Raises:
+        FileNotFoundError, BrokenFileError: as the readers in `records`.
+    """
+    if not source.captions:
+        return read_image_folder(source.images)
+    apart = image_ids(source.apart_from) if source.apart_from and os.path.isfile(source.apart_from) else ()
+    if source.apart_from and not apart:
+        logger.warning("%s: no %s, so its images cannot be kept apart", source.name, source.apart_from)
+    try:
+        return read_coco_captions(source.captions, source.images, apart, skip_broken)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{source.name}: {error}. To get it: {source.prepare}") from None
+
+
+def build_pair_mapper(cfg: CfgNode) -> PairMapper:
+    """The mapper of a config whose model learns from pairs or images."""
+    return PairMapper(cfg, wants_captions(cfg))
