@@ -4,7 +4,8 @@ Detectron2 as of 2022 uses names that Pillow 10 (`Image.LINEAR`) and NumPy 1.24 
 removed, and `np.array(..., copy=False)`, which NumPy 2 gave another meaning. Its sources of today call themselves 0.6
 too, so the version number cannot tell: the installed files are asked whether they use the old forms. Where they do
 not, nothing is touched. Pillow and NumPy themselves stay as they are: an old form exists only for the modules of
-Detectron2 that need it.
+Detectron2 that need it. What PyTorch has deprecated still works; its warnings of Detectron2's and fvcore's use, four
+lines at the start of every process, are left out.
 
 Raises:
     ImportError: on import, if Detectron2 is not installed; the message says how to get it.
@@ -14,6 +15,7 @@ import importlib
 import re
 import sys
 import types
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +92,8 @@ def _bring_back_old_numpy(root: Path) -> None:
             importlib.import_module(f"detectron2.{name}").np = old_numpy
 
 
+warnings.filterwarnings("ignore", message="`torch.jit.script` is deprecated", category=FutureWarning)
+warnings.filterwarnings("ignore", module=r"(detectron2|fvcore)\.", category=FutureWarning)
 _detectron2 = _import_detectron2()
 _root = Path(_detectron2.__file__).parent
 _bring_back_pillow_linear(_root)

@@ -98,6 +98,18 @@ def test_new_sources_are_not_touched(tmp_path):
     assert result.returncode == 0, result.stderr
 
 
+def test_warnings_about_detectron2_s_own_use_of_pytorch_are_left_out(tmp_path):
+    code = """
+import warnings, torch
+import physseg.compat, fvcore.nn
+warnings.warn("of the user's own", FutureWarning)
+"""
+    result = run_python(code, tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "torch.jit.script" not in result.stderr
+    assert "of the user's own" in result.stderr
+
+
 def test_installed_detectron2_evaluates(tmp_path):
     """Its own evaluator runs on this Pillow and NumPy: two classes, one pixel of four wrong."""
     image, label = str(tmp_path / "a.jpg"), str(tmp_path / "a.png")

@@ -62,6 +62,10 @@ _MACHINE = (
     (r"NVIDIA driver|not compiled with CUDA|No CUDA GPUs|CUDA driver|invalid device ordinal", _DEVICE),
     (r"device type at start of device string|Invalid device string|not linked with support for", _DEVICE),
     (r"PytorchStreamWriter failed|unexpected pos \d+ vs|file write failed", "The disk is full or not writable"),
+    (
+        r"connectFullMesh failed|timed out connecting|(client|server) socket has (failed|timed out)",
+        "The processes of this run do not reach each other: check --dist-url, ports and firewalls",
+    ),
     (r"DataLoader worker .* Bus error", "Shared memory has run out: fewer DATALOADER.NUM_WORKERS, larger /dev/shm"),
 )
 # What the processes of a run hear when one of them ends.

@@ -88,6 +88,7 @@ def test_an_os_error_keeps_its_text_and_gets_advice(number, advice):
         (RuntimeError("Found no NVIDIA driver on your system."), "set MODEL.DEVICE to cpu"),
         (AssertionError("Torch not compiled with CUDA enabled"), "set MODEL.DEVICE to cpu"),
         (RuntimeError("[enforce fail] . PytorchStreamWriter failed writing file data/3"), "disk is full"),
+        (RuntimeError("Gloo connectFullMesh failed with [..] timed out connecting: SO_ERROR"), "check --dist-url"),
         (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "), "Memory has run out"),
     ],
 )

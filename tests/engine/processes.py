@@ -9,6 +9,7 @@ import time
 
 import psutil
 from detectron2.utils import comm
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from physseg.cli.boundary import run_program
 from physseg.cli.train import main
@@ -19,12 +20,18 @@ _ENDLESS = ("SOLVER.MAX_ITER", "1000000", "SOLVER.CHECKPOINT_PERIOD", "1000000")
 
 
 class Training:
-    """The real command line in a session of its own. Forked: new interpreters would take longer than the tests."""
+    """The real command line in a session of its own. Forked: new interpreters would take longer than the tests.
 
-    def __init__(self, folder, processes, *opts, options=()):
+    Without ``processes`` it is two of torchrun's.
+    """
+
+    def __init__(self, folder, processes=None, *opts, options=()):
         self.folder = folder
-        words = ["--num-gpus", str(processes), *options, *fake_opts(), "OUTPUT_DIR", str(folder), *_ENDLESS, *opts]
-        self.process = multiprocessing.get_context("fork").Process(target=_train, args=(words,))
+        words = [*options, *fake_opts(), "OUTPUT_DIR", str(folder), *_ENDLESS, *opts]
+        target = _torchrun if processes is None else _train
+        if processes is not None:
+            words = ["--num-gpus", str(processes), *words]
+        self.process = multiprocessing.get_context("fork").Process(target=target, args=(words,))
         self.process.start()
 
     def wait_for(self, name):
@@ -94,11 +101,28 @@ def _leave(cfg, name):
 
 
 def _train(words):
-    os.setsid()
+    _as_a_shell_starts_it()
     launch._START_METHOD = "fork"
-    # As for a program that a shell starts.
+    _run(words)
+
+
+def _torchrun(words):
+    """What torchrun does, but for the new interpreters."""
+    _as_a_shell_starts_it()
+    config = LaunchConfig(
+        min_nodes=1, max_nodes=1, nproc_per_node=2, run_id="test", rdzv_backend="c10d", rdzv_endpoint="localhost:0",
+        start_method="fork", monitor_interval=0.1, max_restarts=0,
+    )  # fmt: skip
+    elastic_launch(config, _run)(words)
+
+
+def _as_a_shell_starts_it():
+    os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _run(words):
     sys.exit(run_program(functools.partial(main, trainer=Spoken), words))
 
 
