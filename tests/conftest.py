@@ -51,6 +51,12 @@ def fixed_seeds():
 
 
 @pytest.fixture(autouse=True)
+def float32_where_the_machine_decides(monkeypatch):
+    """No test depends on how fast this machine is in bf16."""
+    monkeypatch.setattr("physseg.modeling.precision.bf16_is_faster", lambda device, products: False)
+
+
+@pytest.fixture(autouse=True)
 def no_network(monkeypatch):
     """Connections leave this machine in no test; local ones (process groups) are allowed."""
     connect = socket.socket.connect

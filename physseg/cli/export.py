@@ -42,7 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     model = choose_model(args.model, args.config_file, args.weights, args.opts)
     writable_file(args.output)
     features = writable_file(args.output.with_suffix(".npz"))
-    predictor = Predictor(model.config_file, model.weights, vocabulary_of(args), [*args.opts, "MODEL.DEVICE", "cpu"])
+    opts = [*args.opts, "MODEL.DEVICE", "cpu"]
+    predictor = Predictor(model.config_file, model.weights, vocabulary_of(args), opts, "float32")
     names, most = predictor.vocabulary, predictor.model.max_classes
     if len(names) > most:
         raise ValueError(

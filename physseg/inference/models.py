@@ -148,6 +148,7 @@ def load(
     vocabulary: str | PathLike | Sequence[str] | None = None,
     device: str | None = None,
     opts: Sequence[object] = (),
+    precision: str | None = None,
 ) -> Predictor:
     """A model by name, ready to segment; its weights are fetched on first use and kept (docs/checkpoints.md).
 
@@ -158,7 +159,7 @@ def load(
 
     Args:
         name: a name of `MODELS`; "toy" comes with physseg and needs no network.
-        vocabulary, opts: as `Predictor`.
+        vocabulary, opts, precision: as `Predictor`.
         device: MODEL.DEVICE, such as "cuda:1"; None: a GPU if there is one.
 
     Raises:
@@ -167,7 +168,7 @@ def load(
     """
     model = find_model(name)
     placed = ("MODEL.DEVICE", device) if device else ()
-    return Predictor(model.config, model.path or None, vocabulary, (*placed, *opts))
+    return Predictor(model.config, model.path or None, vocabulary, (*placed, *opts), precision)
 
 
 def _read_published(path: Path) -> dict[str, Tensor]:

@@ -42,8 +42,8 @@ class Predictor:
         predictor.set_vocabulary(["roof", "chimney"])
 
     An image is resized as in evaluation (INPUT.MIN_SIZE_TEST, INPUT.MAX_SIZE_TEST; TEST.SLIDING_WINDOW and the other
-    TEST keys hold), so results equal evaluation's. MODEL.DEVICE says where it runs. Threads may share one: words and
-    threshold of a call are its own, and the text features of names that were used before are kept.
+    TEST keys hold), so in float32 results equal evaluation's. MODEL.DEVICE says where it runs. Threads may share one:
+    words and threshold of a call are its own, and the text features of names that were used before are kept.
 
     Args:
         config_file: a YAML file of configs/ or one of your own.
@@ -51,6 +51,8 @@ class Predictor:
         vocabulary: as `set_vocabulary`; None leaves what the config says: MODEL.TEXT.VOCABULARY, else the training
             set's names.
         opts: config overrides in pairs, ``("TEST.SLIDING_WINDOW", True)``.
+        precision: in the place of TEST.PRECISION: "float32", evaluation's numbers; "bf16"; or "auto", bf16 where that
+            is faster (`physseg.modeling.precision`). None: what the config says, which is "auto" unless set.
 
     Attributes:
         model: the `PhysSeg`, in evaluation mode. cfg: its config, frozen. vocabulary: the T names in use.
@@ -66,10 +68,13 @@ class Predictor:
         weights: str | os.PathLike | None = None,
         vocabulary: Vocabulary | None = None,
         opts: Sequence[object] = (),
+        precision: str | None = None,
     ) -> None:
-        cfg = load_config(config_file, opts)
+        cfg = load_config(config_file, [*opts, *(("TEST.PRECISION", precision) if precision else ())])
         if weights is not None:
             cfg.MODEL.WEIGHTS = os.fspath(weights)
+        if cfg.TEST.PRECISION == "by_use":
+            cfg.TEST.PRECISION = "auto"
         cfg.freeze()
         # Read first: a wrong path shows before the model is built.
         checkpoint = read_checkpoint(cfg.MODEL.WEIGHTS) if cfg.MODEL.WEIGHTS else None

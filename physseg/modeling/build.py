@@ -84,6 +84,7 @@ def parts_from_config(cfg: CfgNode) -> dict[str, Any]:
         "pooling": node.POOLING,
         "test_pooling": cfg.TEST.POOLING,
         "window": windows if cfg.TEST.SLIDING_WINDOW else None,
+        "precision": cfg.TEST.PRECISION,
         "crop_padding": cfg.TEST.CROP_PADDING,
         "ignore_value": cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE,
         "ignored_pixels": cfg.MODEL.LOSS.IGNORED_PIXELS,

@@ -3,6 +3,7 @@
 B images, T classes, K kept classes, P prompt templates, H W token grid, N = H * W, C channels.
 """
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -32,7 +33,8 @@ from physseg.modeling.chunks import chunked_sum, map_chunks
 from physseg.modeling.clip.encoder import ClipEncoder
 from physseg.modeling.encoded import EncodedBatch, EncodedImage
 from physseg.modeling.inputs import group_by_vocabulary, output_size
-from physseg.modeling.postprocess import whole_prediction, windows_prediction
+from physseg.modeling.postprocess import at_least_float32, whole_prediction, windows_prediction
+from physseg.modeling.precision import PRECISIONS, precision_context
 from physseg.modeling.sliding_window import WindowPlan, plan_windows, split_windows
 from physseg.modeling.structure_head import StructureHead
 from physseg.structure.device_source import DeviceSource
@@ -55,6 +57,7 @@ class PhysSeg(nn.Module):
             CPU, which is 8 maps of 24x24, and 32 times that on a GPU.
         pooling, test_pooling: class attention's pooling in training and at test.
         window: None for plain inference, else `plan_windows`' size, stride, canvas, keep_aspect by name.
+        precision: "float32", "bf16" or "auto" of predictions; "by_use" is float32 here (`physseg.modeling.precision`).
         crop_padding: remove the padded border before a prediction is resized.
         ignore_value, ignored_pixels: see `segmentation_loss_sum`.
         structure_head, patch_alignment: None where switched off.
@@ -82,6 +85,7 @@ class PhysSeg(nn.Module):
         pooling: Sequence[int] = (2, 2),
         test_pooling: Sequence[int] = (1, 1),
         window: Mapping[str, Any] | None = None,
+        precision: str = "float32",
         crop_padding: bool = False,
         ignore_value: int = 255,
         ignored_pixels: str = "zero_target",
@@ -96,6 +100,8 @@ class PhysSeg(nn.Module):
         super().__init__()
         if ignored_pixels not in IGNORED_PIXELS:
             raise ValueError(f"MODEL.LOSS.IGNORED_PIXELS: expected one of {IGNORED_PIXELS}, got {ignored_pixels!r}")
+        if precision not in PRECISIONS:
+            raise ValueError(f"TEST.PRECISION: expected one of {PRECISIONS}, got {precision!r}")
         self.clip = clip
         self.guidance = guidance
         self.aggregation = aggregation
@@ -114,6 +120,7 @@ class PhysSeg(nn.Module):
         self.class_chunk = class_chunk
         self.pooling, self.test_pooling = tuple(pooling), tuple(test_pooling)
         self.window = window
+        self.precision = precision
         self.crop_padding = crop_padding
         self.ignore_value, self.ignored_pixels = ignore_value, ignored_pixels
         self.text_cache = TextCache()
@@ -324,15 +331,18 @@ class PhysSeg(nn.Module):
             square: (B, 3, s, s) normalised images at CLIP's size. images: the same B images as they were before.
             contents: (height, width) of each of `images` within its padding; None: there is no padding.
         """
-        features = self.clip(square)
-        return EncodedBatch(features.dense, self.guidance(features, images, contents))
+        with self._precision_context():
+            features = self.clip(square)
+            return EncodedBatch(features.dense, self.guidance(features, images, contents))
 
     def _decode(self, encoded: EncodedBatch, text: Tensor) -> ClassLogits:
         """Logits on four times the token grid for names (T, P, E)."""
-        classes = self.class_filter(encoded.dense, text, self.max_classes)
-        tokens = self._aggregate(encoded.dense, encoded.guidance, text, classes)
-        prepared = self.decoder.prepare(encoded.guidance["g4"], encoded.guidance["g5"])
-        values = map_chunks(self.decoder, tokens, 1, self._classes_at_once(len(tokens)), *prepared)
+        # Which classes are kept is decided by small differences.
+        classes = self.class_filter(at_least_float32(encoded.dense), text, self.max_classes)
+        with self._precision_context():
+            tokens = self._aggregate(encoded.dense, encoded.guidance, text, classes)
+            prepared = self.decoder.prepare(encoded.guidance["g4"], encoded.guidance["g5"])
+            values = map_chunks(self.decoder, tokens, 1, self._classes_at_once(len(tokens)), *prepared)
         return ClassLogits(values, classes, len(text))
 
     def _logits(
@@ -377,6 +387,11 @@ class PhysSeg(nn.Module):
         windows, plan = self._windows(x)
         parts = [self._logits(part, part, text) for part in windows]
         return [windows_prediction(parts, plan, output_size(x), x.get("output") == "labels")]
+
+    def _precision_context(self) -> contextlib.AbstractContextManager:
+        tokens, width, dim = self.clip.grid**2, self.clip.width, self.aggregation.dim
+        products = ((tokens, width, 4 * width), (self._maps_at_once() * tokens, dim, 4 * dim))
+        return precision_context(self.precision, self.device, products)
 
     def _classes_at_once(self, images: int) -> int:
         return max(1, self._maps_at_once() // images)

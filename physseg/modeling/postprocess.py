@@ -90,7 +90,7 @@ def whole_prediction(
     Returns:
         ``sem_seg`` (T, height, width) probabilities, or ``labels`` and ``scores`` (height, width).
     """
-    values = _at_least_float32(logits.values[0]).sigmoid()
+    values = at_least_float32(logits.values[0]).sigmoid()
     return _prediction(lambda part: resize_probabilities(values[part], size, used), logits, size, labels_only)
 
 
@@ -108,7 +108,7 @@ def windows_prediction(
     logits = ClassLogits.union(parts)
 
     def probabilities(part: slice) -> Tensor:
-        return resize_probabilities(merge_windows(_at_least_float32(logits.values[:, part]), plan), size)
+        return resize_probabilities(merge_windows(at_least_float32(logits.values[:, part]), plan), size)
 
     return _prediction(probabilities, logits, size, labels_only)
 
@@ -130,5 +130,6 @@ def _class_ids(logits: ClassLogits) -> Tensor:
     return logits.classes[0]
 
 
-def _at_least_float32(x: Tensor) -> Tensor:
+def at_least_float32(x: Tensor) -> Tensor:
+    """The same in float32, or as it is where it is float32 or float64."""
     return x.to(torch.promote_types(x.dtype, torch.float32))

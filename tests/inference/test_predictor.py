@@ -189,3 +189,16 @@ def test_weights_that_are_missing_or_do_not_fit(weights, tmp_path):
 )
 def test_split_words(words, expected):
     assert split_words(words) == expected
+
+
+def test_precision_is_left_to_the_machine_unless_said_otherwise(weights, image, monkeypatch):
+    assert Predictor(CONFIG, weights, NAMES, OPTS).model.precision == "auto"
+    for said in ({"precision": "float32"}, {"opts": [*OPTS, "TEST.PRECISION", "float32"]}):
+        assert Predictor(CONFIG, weights, NAMES, **{"opts": OPTS} | said).model.precision == "float32"
+    with pytest.raises(ValueError, match=r'TEST.PRECISION must be "by_use", "auto", "float32" or "bf16"; got'):
+        Predictor(CONFIG, weights, NAMES, OPTS, "fp8")
+    low, exact = (Predictor(CONFIG, weights, NAMES, OPTS, name) for name in ("bf16", "float32"))
+    monkeypatch.setattr("physseg.modeling.precision.bf16_is_faster", lambda device, products: True)
+    found = Predictor(CONFIG, weights, NAMES, OPTS)(image)["sem_seg"]
+    assert torch.equal(found, low(image)["sem_seg"])
+    assert not torch.equal(found, exact(image)["sem_seg"])

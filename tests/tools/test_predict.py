@@ -199,3 +199,14 @@ def test_formats_are_chosen(run, tmp_path):
 
 def test_shares_by_hand():
     assert shares(np.array([[0, 2], [2, 2]]), ["cat", "dog", "grass"]) == {"grass": 0.75, "cat": 0.25}
+
+
+def test_precision_of_the_command_line(run, tmp_path, monkeypatch):
+    from physseg.modeling.meta_arch import PhysSeg
+
+    seen = []
+    predict = PhysSeg.predict
+    monkeypatch.setattr(PhysSeg, "predict", lambda self, x: seen.append(self.precision) or predict(self, x))
+    for options in ([], ["--precision", "float32"], ["--precision", "bf16"]):
+        assert run(picture(tmp_path / "a.png"), options=["--vocabulary", "cat, dog", *options]) == 0
+    assert seen == ["auto", "float32", "bf16"]

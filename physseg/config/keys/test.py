@@ -23,6 +23,9 @@ TEST = Area("Test", "How an image is segmented.", (
         '"similarity": largest at any position; "votes": each position\'s three best count 1, 0.1 and 0.01 (ERR-Seg); '
         '"threshold": as "similarity", where KEEP_THRESHOLD is reached.'),
     Key("TEST.KEEP_THRESHOLD", 0.2, Float(-1, 1), 'Least cosine of a kept class under "threshold".'),
+    Key("TEST.PRECISION", "by_use", Choice("by_use", "auto", "float32", "bf16"),
+        'What PhysSeg predicts in. "auto": bf16 on a device whose products run at least twice as fast in it, tried '
+        'once, else float32. "by_use": float32 in evaluation, "auto" in Predictor and `physseg predict`.'),
     Key("TEST.CROP_PADDING", False, Bool(),
         "True removes the padded border before the prediction is resized (CAT-Seg does not)."),
 ))

@@ -221,7 +221,8 @@ class ClassAggregation(nn.Module):
         q, k, v = (z.transpose(1, 2) for z in (q, k, v))
         # One C x C product with other heads' blocks zeroed: larger products than a head's own run faster.
         key_values = (k.transpose(-1, -2) @ v * self.same_head + pad_values).to(q.dtype)
-        keys = k.sum(2) + pad_keys
+        # The sum over classes in single precision at least, as the padding's.
+        keys = k.sum(2, dtype=pad_keys.dtype) + pad_keys
         # The sum over a head's channels, spread to them again: (B, n, T, C) @ (C, C).
         norm = (q * keys.unsqueeze(2).to(q.dtype)) @ self.same_head.to(q.dtype) + 1e-6
         x = x + (q @ key_values / norm).transpose(1, 2)
@@ -274,7 +275,7 @@ class CostAggregation(nn.Module):
                 f"MODEL.AGGREGATION.WINDOW: expected a divisor of the token grid {grid} "
                 f"(MODEL.CLIP.IMAGE_SIZE over the patch size), got {window}"
             )
-        self.grid = grid
+        self.grid, self.dim = grid, dim
         self.embed = nn.Conv2d(templates, dim, 7, padding=3)
         self.image_guidance = nn.Conv2d(image_dim, guidance_dim, 3, padding=1)
         self.text_guidance = nn.Linear(text_dim, guidance_dim)
