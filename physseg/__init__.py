@@ -1,7 +1,7 @@
 """physseg: open-vocabulary semantic segmentation with physical structure and patch alignment losses.
 
-Importing it registers the meta-architectures `PhysSeg` and `ClipSegmenter`, the data sets, and the toy CLIP with their
-libraries.
+Importing it registers the meta-architectures `PhysSeg`, `ClipSegmenter` and `PACL`, the data sets, and the toy CLIP
+with their libraries.
 """
 
 from physseg import compat  # noqa: F401  isort: skip  (before anything that imports detectron2)
@@ -12,9 +12,11 @@ from physseg.inference.models import load
 from physseg.inference.predictor import Predictor
 from physseg.modeling.clip_segmenter import ClipSegmenter
 from physseg.modeling.meta_arch import PhysSeg
+from physseg.modeling.without_masks.pacl import PACL
 
 __version__ = "0.1.0"
 __all__ = [
+    "PACL",
     "ClipSegmenter",
     "DenseClip",
     "PhysSeg",

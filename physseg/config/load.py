@@ -10,6 +10,7 @@ from detectron2.config import CfgNode, get_cfg
 from physseg.config.check import raise_problems, relation_problems, value_of
 from physseg.config.keys import KEYS
 from physseg.config.merge import Merge, read_pairs
+from physseg.config.names import is_own_model
 from physseg.config.yaml_files import read_config_chain
 
 logger = logging.getLogger(__name__)
@@ -77,7 +78,7 @@ def _take_statistics(cfg: CfgNode, sources: Collection[str]) -> None:
 
 def _warn_of_unread(cfg: CfgNode, sources: dict[str, str]) -> None:
     """Say which keys were set that only other projects read. A model or backbone of one's own may read any."""
-    if cfg.MODEL.META_ARCHITECTURE not in ("PhysSeg", "ClipSegmenter"):
+    if not is_own_model(cfg.MODEL.META_ARCHITECTURE):
         return
     prefixes = _BACKBONE if cfg.MODEL.GUIDANCE == "backbone" else ()
     defaults = get_cfg()

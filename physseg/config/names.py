@@ -20,6 +20,13 @@ def meta_architectures() -> Collection[str]:
     return [name for name, _ in META_ARCH_REGISTRY]
 
 
+def is_own_model(name: str) -> bool:
+    """Whether a meta-architecture is one of physseg's, which read no key that the table does not list."""
+    from detectron2.modeling import META_ARCH_REGISTRY
+
+    return META_ARCH_REGISTRY.get(name).__module__.startswith("physseg.")
+
+
 def backbones() -> Collection[str]:
     """As `meta_architectures`."""
     from detectron2.modeling import BACKBONE_REGISTRY

@@ -13,7 +13,13 @@ DENSE_METHODS = ("catseg", "maskclip", "clip", "sclip", "clearclip", "naclip", "
 # What may differ between data sets: none of it changes the model's weights.
 OVERRIDABLE = (
     *("INPUT.MIN_SIZE_TEST", "INPUT.MAX_SIZE_TEST", "TEST.SLIDING_WINDOW", "TEST.WINDOW_SIZE", "TEST.WINDOW_STRIDE"),
-    *("TEST.BACKGROUND_THRESHOLD", "TEST.AREA_THRESHOLD", "MODEL.DENSE.SCALE", "MODEL.DENSE.PAMR_STEPS"),
+    *(
+        "TEST.BACKGROUND_THRESHOLD",
+        "TEST.AREA_THRESHOLD",
+        "TEST.BACKGROUND_ENTROPY",
+        "MODEL.DENSE.SCALE",
+        "MODEL.DENSE.PAMR_STEPS",
+    ),
 )
 
 

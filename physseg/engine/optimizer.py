@@ -95,7 +95,10 @@ def build_optimizer(cfg, model: nn.Module) -> torch.optim.AdamW:
         weight_decay_norm=cfg.SOLVER.WEIGHT_DECAY_NORM,
         backbone_multiplier=cfg.SOLVER.BACKBONE_MULTIPLIER,
     )
-    return torch.optim.AdamW(groups, lr=cfg.SOLVER.BASE_LR, weight_decay=cfg.SOLVER.WEIGHT_DECAY)
+    solver = cfg.SOLVER
+    return torch.optim.AdamW(
+        groups, lr=solver.BASE_LR, betas=tuple(solver.BETAS), eps=solver.EPS, weight_decay=solver.WEIGHT_DECAY
+    )
 
 
 def clip_gradients(

@@ -21,6 +21,8 @@ try:
 except ImportError:  # Windows has no such module; peak memory is then not recorded.
     resource = None
 
+# Models that no label map has taught: the softmax over words, its scale and the background rules make their numbers.
+WITHOUT_MASKS = ("ClipSegmenter", "PACL")
 # Keys that change where and when something runs, or training alone; none of them changes a result.
 _IRRELEVANT = (
     *("MODEL.WEIGHTS", "MODEL.DEVICE", "MODEL.LOSS", "MODEL.PATCH_ALIGNMENT", "MODEL.STRUCTURE"),
@@ -104,7 +106,7 @@ def inference_mode(cfg) -> str:
     """One line on how images reach the model."""
     short = f"short side {cfg.INPUT.MIN_SIZE_TEST}, at most {cfg.INPUT.MAX_SIZE_TEST}"
     pooling = "x".join(map(str, cfg.TEST.POOLING))
-    if cfg.MODEL.META_ARCHITECTURE == "ClipSegmenter":
+    if cfg.MODEL.META_ARCHITECTURE in WITHOUT_MASKS:
         if not cfg.TEST.SLIDING_WINDOW:
             return f"whole image ({short})"
         return f"window {cfg.TEST.WINDOW_SIZE}, stride {cfg.TEST.WINDOW_STRIDE} ({short})"
@@ -116,15 +118,16 @@ def inference_mode(cfg) -> str:
 
 
 def training_free(cfg, names: list[str]) -> dict:
-    """What that literature's numbers depend on and tables must state beside them; {} for a trained model."""
-    if cfg.MODEL.META_ARCHITECTURE != "ClipSegmenter":
+    """What that literature's numbers depend on and tables must state beside them; {} for a model of label maps."""
+    if cfg.MODEL.META_ARCHITECTURE not in WITHOUT_MASKS:
         return {}
     dense = cfg.MODEL.DENSE
     values = {
-        "method": dense.METHOD,
+        "method": dense.METHOD if cfg.MODEL.META_ARCHITECTURE == "ClipSegmenter" else cfg.MODEL.META_ARCHITECTURE,
         "scale": dense.SCALE,
         "background_threshold": cfg.TEST.BACKGROUND_THRESHOLD,
         "area_threshold": cfg.TEST.AREA_THRESHOLD,
+        "background_entropy": cfg.TEST.BACKGROUND_ENTROPY,
         "pamr_steps": dense.PAMR_STEPS,
         "names": names,
     }

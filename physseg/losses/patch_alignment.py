@@ -6,9 +6,10 @@ Letters: B images, H W pixels, h w patch grid, N = B h w patches, T classes, C f
 import math
 
 import torch
-import torch.nn.functional as F
 from detectron2.config import CfgNode, configurable
 from torch import nn
+
+from physseg.losses.similarity import patch_text_similarity
 
 FORMS = ("neg_log", "soft_cross_entropy")
 NEGATIVES = ("vocabulary", "present")
@@ -131,7 +132,7 @@ def patch_alignment_loss(
     check_choices(form, negatives)
     with torch.autocast(image_embeddings.device.type, enabled=False):
         image_embeddings, text_embeddings = _at_least_float32(image_embeddings), _at_least_float32(text_embeddings)
-        logits = scale * F.normalize(image_embeddings, dim=1) @ F.normalize(text_embeddings, dim=1).T  # (N, T)
+        logits = scale * patch_text_similarity(image_embeddings, text_embeddings)  # (N, T)
         weights = weights.to(logits.dtype)
         if negatives == "present":
             logits = torch.where(weights.sum(0) > 0, logits, _EXCLUDED)

@@ -15,9 +15,8 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor, nn
 
 from physseg.data.vocabularies import check_vocabulary
-from physseg.modeling.clip.dense_features import DenseFeatures
 from physseg.modeling.clip.encoder import ClipEncoder
-from physseg.modeling.dense_protocol import DenseProtocol, segmenter_parts
+from physseg.modeling.dense_protocol import DenseProtocol, segmenter_parts, training_free_features
 from physseg.modeling.encoded import EncodedBatch, EncodedImage
 from physseg.modeling.inputs import group_by_vocabulary, output_size
 from physseg.modeling.pamr import affinity, pamr
@@ -36,7 +35,7 @@ class ClipSegmenter(nn.Module):
 
     Args:
         clip: encoder; its weights are all there is.
-        features: the method.
+        features: the method, such as `DenseFeatures`: images (B, 3, s, t), normalised -> (B, E, H, W).
         vocabulary: names in use where an input carries none.
         pixel_mean, pixel_std: RGB, in 0-255 units.
         join_synonyms: every synonym of a name is a word of its own and the best one counts; else one text feature a
@@ -53,7 +52,7 @@ class ClipSegmenter(nn.Module):
         self,
         *,
         clip: ClipEncoder,
-        features: DenseFeatures,
+        features: nn.Module,
         vocabulary: Sequence[str],
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
@@ -74,7 +73,8 @@ class ClipSegmenter(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        return segmenter_parts(cfg)
+        parts = segmenter_parts(cfg)
+        return parts | {"features": training_free_features(cfg, parts["clip"])}
 
     @property
     def device(self) -> torch.device:
@@ -160,7 +160,8 @@ class ClipSegmenter(nn.Module):
         logits = torch.einsum("behw,qe->bqhw", F.normalize(part.dense, dim=1), text)
         maps = self._maps(logits, image, protocol)
         labels_only = output == "labels"
-        return word_prediction(maps, owners, protocol.scale, protocol.area_threshold, labels_only)
+        rules = (protocol.area_threshold, labels_only, protocol.background_entropy)
+        return word_prediction(maps, owners, protocol.scale, *rules)
 
     def _maps(self, logits: Tensor, image: EncodedImage, protocol: DenseProtocol) -> Callable[[slice], Tensor]:
         """Logits (windows, Q, H, W) -> a function: slice of words -> their logits (q, height, width)."""

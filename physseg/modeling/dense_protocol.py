@@ -19,13 +19,15 @@ class DenseProtocol:
     """Values that the literature states beside a number.
 
     window, stride: of the windows, in pixels of the resized image; window 0: the whole image at once. scale: of the
-    softmax over words. area_threshold: see `word_prediction`. pamr_steps, pamr_dilations: of PAMR; 0 steps: none.
+    softmax over words. area_threshold, background_entropy: see `word_prediction`. pamr_steps, pamr_dilations: of PAMR;
+    0 steps: none.
     """
 
     window: int = 0
     stride: int = 0
     scale: float = 40.0
     area_threshold: float = 0.0
+    background_entropy: float = 0.0
     pamr_steps: int = 0
     pamr_dilations: tuple[int, ...] = (8, 16)
 
@@ -38,20 +40,19 @@ class DenseProtocol:
             stride=cfg.TEST.WINDOW_STRIDE if windows else 0,
             scale=node.SCALE,
             area_threshold=cfg.TEST.AREA_THRESHOLD,
+            background_entropy=cfg.TEST.BACKGROUND_ENTROPY,
             pamr_steps=node.PAMR_STEPS,
             pamr_dilations=tuple(node.PAMR_DILATIONS),
         )
 
 
 def segmenter_parts(cfg: CfgNode) -> dict[str, Any]:
-    """Arguments of `ClipSegmenter`: the only place where it reads the config.
+    """Arguments of `ClipSegmenter` but its ``features``: the only place where it reads the config.
 
     Raises:
         ValueError, FileNotFoundError, ConnectionError: a key that does not fit, named; see the parts.
     """
-    node, joined = cfg.MODEL.DENSE, cfg.MODEL.TEXT.SYNONYMS == "max"
-    # A checkpoint of this very model holds CLIP's weights: nothing is read or downloaded twice.
-    load_weights = not cfg.MODEL.WEIGHTS
+    joined = cfg.MODEL.TEXT.SYNONYMS == "max"
     clip = ClipEncoder(
         cfg.MODEL.CLIP.NAME,
         cfg.MODEL.CLIP.PRETRAINED,
@@ -59,18 +60,14 @@ def segmenter_parts(cfg: CfgNode) -> dict[str, Any]:
         finetune="frozen",
         templates=cfg.MODEL.TEXT.TEMPLATES,
         synonym_policy="first" if joined else cfg.MODEL.TEXT.SYNONYMS,
-        load_weights=load_weights,
+        # A checkpoint of this very model holds CLIP's weights: nothing is read or downloaded twice.
+        load_weights=not cfg.MODEL.WEIGHTS,
         # Of the encoder's own square features, which are not asked for here.
         dense_path="maskclip",
     )
     mean, std = configured_statistics(cfg)
-    proxy = None
-    if node.METHOD == "proxyclip":
-        statistics = (torch.tensor(values).view(3, 1, 1) for values in (mean, std))
-        proxy = ProxyModel(node.PROXY.NAME, node.PROXY.PRETRAINED, *statistics, load_weights)
     return {
         "clip": clip,
-        "features": DenseFeatures(clip, node.METHOD, node.POSITION_OFFSET, node.OUTLIERS, proxy),
         "vocabulary": configured_vocabulary(cfg),
         "pixel_mean": mean,
         "pixel_std": std,
@@ -80,3 +77,16 @@ def segmenter_parts(cfg: CfgNode) -> dict[str, Any]:
             name: DenseProtocol.from_config(config_of_dataset(cfg, name)) for name in overridden_datasets(cfg)
         },
     }
+
+
+def training_free_features(cfg: CfgNode, clip: ClipEncoder) -> DenseFeatures:
+    """``features`` of `ClipSegmenter`: MODEL.DENSE.
+
+    Raises:
+        ValueError, FileNotFoundError, ConnectionError: as `DenseFeatures` and `ProxyModel`.
+    """
+    node, proxy = cfg.MODEL.DENSE, None
+    if node.METHOD == "proxyclip":
+        statistics = (torch.tensor(values).view(3, 1, 1) for values in configured_statistics(cfg))
+        proxy = ProxyModel(node.PROXY.NAME, node.PROXY.PRETRAINED, *statistics, not cfg.MODEL.WEIGHTS)
+    return DenseFeatures(clip, node.METHOD, node.POSITION_OFFSET, node.OUTLIERS, proxy)

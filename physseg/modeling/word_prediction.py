@@ -19,6 +19,7 @@ def word_prediction(
     scale: float,
     area_threshold: float,
     labels_only: bool,
+    background_entropy: float = 0.0,
 ) -> dict[str, Tensor]:
     """Prediction of the classes behind words.
 
@@ -32,7 +33,16 @@ def word_prediction(
         area_threshold: classes but the first whose share of the pixels outside the first class is smaller get
             probability 0 (SCLIP's and SC-CLIP's rule for VOC-21, whose first class is the background); 0: none.
         labels_only: give ``labels`` int64 and ``scores`` (H, W); else ``sem_seg`` (T, H, W).
+        background_entropy: above 0: the first class is the background; its words take no part in the softmax, and
+            pixels whose entropy over the other words, in nats, is larger get it with probability 1 (PACL's rule).
+
+    Raises:
+        ValueError: the background is the only class, or both rules for it are on.
     """
+    if background_entropy and area_threshold:
+        raise ValueError("TEST.AREA_THRESHOLD and TEST.BACKGROUND_ENTROPY are two rules for the background: set one")
+    if background_entropy:
+        return _with_background(logits, owners, scale, labels_only, background_entropy)
     if not labels_only:
         return {"sem_seg": _probabilities(logits, owners, scale, area_threshold)}
     labels, best, total = _best_words(logits, owners, scale)
@@ -44,6 +54,45 @@ def word_prediction(
             # The softmax stays the one over all words.
             return {"labels": labels, "scores": torch.exp(best - least) / total}
     return {"labels": labels, "scores": 1 / total}
+
+
+def _with_background(
+    logits: Callable[[slice], Tensor],
+    owners: Tensor,
+    scale: float,
+    labels_only: bool,
+    threshold: float,
+) -> dict[str, Tensor]:
+    """`word_prediction` of all classes but the first, which is where the others' words are in doubt."""
+    first = int((owners == 0).sum())
+    others = owners[first:] - 1
+    if not len(others):
+        raise ValueError("TEST.BACKGROUND_ENTROPY: the vocabulary has the background alone; give it another class")
+
+    def shifted(part: slice) -> Tensor:
+        return logits(slice(part.start + first, min(part.stop, len(others)) + first))
+
+    result = word_prediction(shifted, others, scale, 0.0, labels_only)
+    doubtful = _entropy(shifted, others, scale) > threshold
+    if labels_only:
+        return {
+            "labels": (result["labels"] + 1).masked_fill(doubtful, 0),
+            "scores": result["scores"].masked_fill(doubtful, 1.0),
+        }
+    return {"sem_seg": torch.cat([doubtful[None].to(result["sem_seg"]), result["sem_seg"]])}
+
+
+def _entropy(logits: Callable[[slice], Tensor], owners: Tensor, scale: float) -> Tensor:
+    """Entropy of the softmax over all words, in nats: (H, W).
+
+    With u = logit - best logit: log sum e^u - sum u e^u / sum e^u.
+    """
+    _, best, total = _best_words(logits, owners, scale)
+    moment = torch.zeros_like(total)
+    for start in range(0, len(owners), RESIZE_CHUNK):
+        below = logits(slice(start, start + RESIZE_CHUNK)) * scale - best
+        moment += (below.exp() * below).sum(0)
+    return total.log() - moment / total
 
 
 def _best_words(

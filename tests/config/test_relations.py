@@ -28,6 +28,7 @@ BROKEN = [
     (["INPUT.CROP.TYPE", "relative"], "INPUT.CROP.SIZE must be whole pixels"),
     (["INPUT.CROP.SIZE", [0.5, 0.5]], "INPUT.CROP.SIZE must be whole pixels"),
     (["SOLVER.ACCUMULATION_STEPS", 3], "SOLVER.IMS_PER_BATCH must be a positive multiple of SOLVER.ACCUMULATION_STEPS"),
+    (["MODEL.META_ARCHITECTURE", "PACL", "SOLVER.IMS_PER_BATCH", 1], "SOLVER.IMS_PER_BATCH must be 2 or more where"),
     (["SOLVER.REFERENCE_WORLD_SIZE", 3], "SOLVER.IMS_PER_BATCH must be a multiple of SOLVER.REFERENCE_WORLD_SIZE"),
     (["SOLVER.BASE_LR_END", 1.0], "SOLVER.BASE_LR_END must be at most SOLVER.BASE_LR"),
     (["MODEL.DEVICE", "cpu", "SOLVER.AMP.ENABLED", True, "SOLVER.AMP.DTYPE", "fp16"], 'AMP.DTYPE must be "bf16"'),

@@ -60,3 +60,27 @@ def test_without_foreground_nothing_is_dropped():
     logits = torch.tensor([2.0, 1.0]).view(2, 1, 1)
     result = word_prediction(lambda part: logits[part].clone(), torch.arange(2), 1.0, 0.1, labels_only=True)
     assert result["labels"].item() == 0
+
+
+def test_doubtful_pixels_become_background(case):
+    logits, owners = case
+    others = (3.0 * logits[3:]).softmax(0)
+    entropy = -(others * others.log()).sum(0)
+    threshold = float(entropy.median())
+    probabilities = word_prediction(lambda part: logits[part].clone(), owners, 3.0, 0.0, False, threshold)["sem_seg"]
+    result = word_prediction(lambda part: logits[part].clone(), owners, 3.0, 0.0, True, threshold)
+    background = entropy > threshold
+    assert 0 < background.sum() < background.numel()
+    assert torch.equal(result["labels"] == 0, background)
+    assert torch.equal(probabilities.argmax(0), result["labels"])
+    expected = whole(logits[3:], owners[3:] - 1, 3.0)
+    torch.testing.assert_close(probabilities[1:], expected)
+    torch.testing.assert_close(result["scores"], expected.amax(0).masked_fill(background, 1.0))
+
+
+def test_the_background_alone_and_two_rules_for_it():
+    logits = torch.zeros(2, 1, 1)
+    with pytest.raises(ValueError, match="the background alone"):
+        word_prediction(lambda part: logits[part], torch.tensor([0, 0]), 1.0, 0.0, True, 1.5)
+    with pytest.raises(ValueError, match=r"two rules for the background"):
+        word_prediction(lambda part: logits[part], torch.tensor([0, 1]), 1.0, 0.1, True, 1.5)

@@ -20,4 +20,7 @@ CLIP_ALONE = Area("CLIP alone", "Training-free segmentation: MODEL.META_ARCHITEC
     Key("TEST.AREA_THRESHOLD", 0.0, Float(0, below=1),
         "Classes but the first with a smaller share of the pixels outside the first class are dropped: a rule of SCLIP "
         "and SC-CLIP for VOC-21, whose first class is the background. 0: none."),
+    Key("TEST.BACKGROUND_ENTROPY", 0.0, Float(0, 100),
+        "Above 0, for data sets whose first class is the background: its words take no part, and pixels whose entropy "
+        "over the other classes is larger become background (PACL: 1.5 nats). 0: no such rule."),
 ))

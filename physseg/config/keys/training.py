@@ -23,6 +23,8 @@ SOLVER = Area("Solver", "The recipe of the paper's sec. 4.2.1, over CAT-Seg's.",
         "The same for an appearance backbone that trains (CAT-Seg of 2023 with ResNet-101); MODEL.APPEARANCE.FROZEN "
         "freezes it."),
     Key("SOLVER.WEIGHT_DECAY", 1e-4, _DECAY, "AdamW's."),
+    Key("SOLVER.BETAS", [0.9, 0.999], List(Float(0, below=1), 2, 2), "AdamW's, of the gradient and of its square."),
+    Key("SOLVER.EPS", 1e-8, Float(above=0, most=1), "AdamW's."),
     Key("SOLVER.WEIGHT_DECAY_NORM", 0.0, _DECAY, "The same for normalisation layers."),
     Key("SOLVER.LR_SCHEDULER_NAME", "WarmupCosineLR", Choice("WarmupCosineLR", "WarmupMultiStepLR"),
         "One of Detectron2's."),

@@ -82,10 +82,16 @@ class PlainTower:
                 levels[index] = x
         return Tokens(x, levels, grid)
 
-    def embed_patches(self, images: Tensor, offset: float = 0.0) -> tuple[Tensor, tuple[int, int]]:
-        """What enters the first block, (B, L, C), and the grid; arguments as in `tokens`."""
+    def embed_patches(
+        self, images: Tensor, offset: float = 0.0, stride: int | None = None
+    ) -> tuple[Tensor, tuple[int, int]]:
+        """What enters the first block, (B, L, C), and the grid; arguments as in `tokens`.
+
+        Args:
+            stride: from one patch to the next in pixels; smaller than a patch, they overlap. None: the patch's side.
+        """
         visual = self.visual
-        x = visual.conv1(images)
+        x = F.conv2d(images, visual.conv1.weight, visual.conv1.bias, stride or self.patch)
         grid = tuple(x.shape[-2:])
         x = x.flatten(2).transpose(1, 2)
         x = torch.cat([visual.class_embedding.to(x.dtype).expand(len(x), 1, -1), x], dim=1)
