@@ -2,6 +2,7 @@
 
     python tools/sweep.py configs/sweeps/toy_table3.yaml --dry-run
     python tools/sweep.py configs/sweeps/toy_table3.yaml --jobs 2
+    python tools/sweep.py A.yaml --table-only --together-with B.yaml C.yaml
 
 Interrupted at any point, the same command goes on. See docs/sweeps.md.
 """
@@ -14,7 +15,9 @@ from collections.abc import Sequence
 
 from physseg import signals
 from physseg.cli.arguments import new_parser, number
+from physseg.io import write_text_atomic
 from physseg.sweep import run_folder
+from physseg.sweep.comparisons import comparison_lines
 from physseg.sweep.confirm import write_confirmation
 from physseg.sweep.runner import TRAIN_COMMAND, SweepRunner
 from physseg.sweep.slurm import submit
@@ -38,6 +41,12 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--confirm", metavar="FILE", help="write the sweep file that confirms the best rows")
     result.add_argument("--families", nargs="+", metavar="PREFIX", help="for --confirm: how a family's rows begin")
     result.add_argument("--fresh-seeds", type=int, default=10, metavar="N", help="for --confirm (default: 10)")
+    result.add_argument(
+        "--together-with",
+        nargs="+",
+        metavar="FILE",
+        help="sweep files whose comparisons are corrected together with this one's, from the runs that are done",
+    )
     result.add_argument("--slurm", action="store_true", help="submit the runs to SLURM (extra: slurm)")
     return result
 
@@ -67,6 +76,7 @@ def main(argv: Sequence[str] | None = None, command: Sequence[str] = TRAIN_COMMA
             table = collect(sweep, sweep.metrics[0])
             print("\n".join(write_confirmation(sweep, table, args.families, args.fresh_seeds, args.confirm)))
             return 0
+        more = [load_sweep(file) for file in args.together_with or ()]
         complete = _run(sweep, args, command)
     except KeyboardInterrupt as stop:
         return signals.report(stop)
@@ -75,6 +85,11 @@ def main(argv: Sequence[str] | None = None, command: Sequence[str] = TRAIN_COMMA
         if table.columns:
             paths = write_table(table, sweep.folder)
             print(f"\n{markdown(table)}\nWritten: {', '.join(map(str, paths))}")
+    if more:
+        lines = comparison_lines([collect(each, sweep.metrics[0]) for each in (sweep, *more)])
+        path = sweep.folder / "comparisons.md"
+        write_text_atomic(path, "\n".join(lines) + "\n")
+        print("\n".join(["", *lines, "", f"Written: {path}"]))
     return 0 if complete else 1
 
 

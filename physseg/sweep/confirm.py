@@ -12,9 +12,9 @@ from pathlib import Path
 import yaml
 
 from physseg.io import write_text_atomic
+from physseg.sweep.cells import MEAN, SweepTable
 from physseg.sweep.rows import Row
 from physseg.sweep.spec import Sweep
-from physseg.sweep.table import MEAN, SweepTable
 
 FIRST_SEED = 100
 """Fresh seeds count from here on."""

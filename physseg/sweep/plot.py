@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from physseg.io import atomic_write
-from physseg.sweep.table import SweepTable, title_of
+from physseg.sweep.cells import SweepTable
+from physseg.sweep.table import title_of
 
 
 def write_plot(table: SweepTable, path: str | os.PathLike) -> None:

@@ -3,87 +3,18 @@
 import csv
 import io
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from scipy import stats
 
 from physseg.data.specs import REAL, find_spec
 from physseg.io import write_json_atomic, write_text_atomic
+from physseg.sweep.cells import MEAN, Cell, Difference, SweepTable
+from physseg.sweep.comparisons import comparison_lines
 from physseg.sweep.run_folder import read_results
-from physseg.sweep.significance import LEVEL, detectable_difference, holm, interval_half_width
+from physseg.sweep.significance import LEVEL
 from physseg.sweep.spec import Sweep
-
-MEAN = "mean"
-"""Name of the last column: the mean over the others, seed by seed."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One metric of one row on one data set, by seed."""
-
-    by_seed: Mapping[int, float]
-
-    @property
-    def mean(self) -> float:
-        return float(np.mean(list(self.by_seed.values()))) if self.by_seed else math.nan
-
-    @property
-    def std(self) -> float:
-        """Sample standard deviation (n - 1); NaN for fewer than two seeds."""
-        return float(np.std(list(self.by_seed.values()), ddof=1)) if len(self.by_seed) > 1 else math.nan
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A row minus the baseline, paired by seed: mean, standard deviation, number of pairs, p of the paired t-test."""
-
-    mean: float
-    std: float
-    pairs: int
-    p: float
-
-    @property
-    def significant(self) -> bool:
-        return self.p < LEVEL
-
-
-def paired_difference(cell: Cell, baseline: Cell) -> Difference:
-    """Compare over the seeds both have; two-sided paired t-test, NaN for fewer than two pairs.
-
-    Differences that are all alike have p 0, or 1 if they are zero.
-    """
-    seeds = sorted(cell.by_seed.keys() & baseline.by_seed.keys())
-    values = np.array([cell.by_seed[seed] - baseline.by_seed[seed] for seed in seeds])
-    if len(values) < 2:
-        return Difference(float(values.mean()) if len(values) else math.nan, math.nan, len(values), math.nan)
-    mean, std = float(values.mean()), float(values.std(ddof=1))
-    if std == 0.0:
-        return Difference(mean, std, len(values), 1.0 if mean == 0.0 else 0.0)
-    t = mean / (std / math.sqrt(len(values)))
-    return Difference(mean, std, len(values), float(2 * stats.t.sf(abs(t), len(values) - 1)))
-
-
-@dataclass(frozen=True)
-class SweepTable:
-    """All cells: row name -> data set name -> Cell. Columns in the paper's order, `MEAN` last."""
-
-    title: str
-    baseline: str
-    columns: Sequence[str]
-    cells: Mapping[str, Mapping[str, Cell]]
-    metric: str = "mIoU"
-
-    @property
-    def seeds(self) -> int:
-        """Largest number of seeds in a cell."""
-        return max((len(cell.by_seed) for row in self.cells.values() for cell in row.values()), default=0)
-
-    def difference(self, row: str, column: str) -> Difference:
-        """Of a row to the baseline."""
-        return paired_difference(self.cells[row][column], self.cells[self.baseline][column])
 
 
 def collect(sweep: Sweep, metric: str = "mIoU") -> SweepTable:
@@ -125,38 +56,13 @@ def markdown(table: SweepTable) -> str:
 
     lines = [f"## {table.title}", "", f"{table.metric}, mean ± standard deviation over up to {table.seeds} seeds.", ""]
     lines += grid("", lambda row, column: _mean_std(table.cells[row][column], " ± "), list(table.cells))
-    others = [row for row in table.cells if row != table.baseline]
-    if others:
+    if table.others:
         test = f"* where p < {LEVEL} (two-sided paired t-test, not corrected for the number of comparisons)"
         lines += ["", f"Difference to {table.baseline}, paired by seed; {test}.", ""]
-        lines += grid("", lambda row, column: _signed(table.difference(row, column)), others)
+        lines += grid("", lambda row, column: _signed(table.difference(row, column)), table.others)
         if MEAN in table.columns:
-            lines += ["", *_comparisons(table, others)]
+            lines += ["", *comparison_lines([table])]
     return "\n".join(lines) + "\n"
-
-
-def _comparisons(table: SweepTable, rows: Sequence[str]) -> list[str]:
-    """The mean over the benchmarks, row by row: what conclusions are drawn from."""
-    differences = [table.difference(row, MEAN) for row in rows]
-    adjusted = holm([difference.p for difference in differences])
-    lines = [
-        f"The mean's difference to {table.baseline}: 95 % confidence interval, p of the paired t-test, p after Holm's "
-        f"correction for these {len(rows)} comparisons, and the true difference that a test corrected for as many "
-        "would have found four times out of five.",
-        "",
-        "|  | difference | 95 % interval | pairs | p | p (Holm) | detectable |",
-        "|---|---:|---:|---:|---:|---:|---:|",
-    ]
-    for row, d, p in zip(rows, differences, adjusted, strict=True):
-        half = interval_half_width(d.std, d.pairs)
-        interval = "-" if math.isnan(half) else f"{d.mean - half:+.2f} to {d.mean + half:+.2f}"
-        seen = detectable_difference(d.std, d.pairs, len(rows))
-        numbers = ["-" if math.isnan(value) else f"{value:.2g}" for value in (d.p, p)]
-        shown = "-" if math.isnan(seen) else f"{seen:.2f}"
-        difference = "-" if math.isnan(d.mean) else f"{d.mean:+.2f}"
-        cells = [row.replace("|", "\\|"), difference, interval, str(d.pairs), *numbers, shown]
-        lines.append("| " + " | ".join(cells) + " |")
-    return lines
 
 
 def latex(table: SweepTable) -> str:

@@ -1,9 +1,9 @@
 import pytest
 
+from physseg.sweep.cells import MEAN, Cell, SweepTable
 from physseg.sweep.confirm import write_confirmation
 from physseg.sweep.rows import Row
 from physseg.sweep.spec import Sweep, load_sweep
-from physseg.sweep.table import MEAN, Cell, SweepTable
 
 SAC, P = "MODEL.PATCH_ALIGNMENT.WEIGHT", "MODEL.STRUCTURE.WEIGHT"
 ROWS = {

@@ -4,11 +4,13 @@ import math
 import pytest
 from scipy import stats
 
+from physseg.sweep.cells import MEAN, Cell, SweepTable, paired_difference
 from physseg.sweep.plot import write_plot
 from physseg.sweep.rows import Row
 from physseg.sweep.run_folder import prepare
 from physseg.sweep.spec import Sweep
-from physseg.sweep.table import MEAN, Cell, SweepTable, as_csv, collect, latex, markdown, paired_difference, write_table
+from physseg.sweep.comparisons import comparison_lines
+from physseg.sweep.table import as_csv, collect, latex, markdown, write_table
 
 A, B = "toy_ade20k_full_val_sem_seg", "toy_voc_20_val_sem_seg"
 
@@ -65,6 +67,23 @@ def test_the_means_comparison_is_corrected_for_the_number_of_rows():
     better = [cell.strip() for cell in lines[-2].split("|")[1:-1]]
     assert better[:6] == ["better", "+2.00", "-0.48 to +4.48", "3", "0.074", "0.15"]
     assert "these 2 comparisons" in "\n".join(lines)
+
+
+def test_sweeps_are_corrected_together():
+    """Three comparisons in two sweeps: Holm triples the smallest p, 0.0742 (above), wherever it stands."""
+
+    def table(title, **rows):
+        cells = {"base": {MEAN: Cell(dict.fromkeys(range(3), 1.0))}}
+        cells |= {name: {MEAN: Cell(dict(enumerate(values)))} for name, values in rows.items()}
+        return SweepTable(title, "base", [MEAN], cells)
+
+    first, second = table("A", better=(2.0, 3.0, 4.0)), table("B", other=(2.0, 0.5, 1.0), same=(1.0, 1.0, 1.0))
+    unfinished = SweepTable("C", "base", [], {"base": {}, "later": {}})
+    lines = comparison_lines([first, second, unfinished])
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[4:]]
+    assert [row[0] for row in rows] == ["A: better", "B: other", "B: same"]
+    assert [row[5] for row in rows] == ["0.22", "1", "1"]
+    assert "these 3 comparisons" in lines[0]
 
 
 def test_other_metrics_come_from_the_same_runs(tmp_path):
