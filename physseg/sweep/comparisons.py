@@ -1,4 +1,4 @@
-"""What conclusions are drawn from: rows against their baselines on the mean, corrected for the number of comparisons."""
+"""What conclusions are drawn from: rows against their baselines on the mean, corrected for how many are compared."""
 
 import math
 from collections.abc import Sequence

@@ -5,11 +5,11 @@ import pytest
 from scipy import stats
 
 from physseg.sweep.cells import MEAN, Cell, SweepTable, paired_difference
+from physseg.sweep.comparisons import comparison_lines
 from physseg.sweep.plot import write_plot
 from physseg.sweep.rows import Row
 from physseg.sweep.run_folder import prepare
 from physseg.sweep.spec import Sweep
-from physseg.sweep.comparisons import comparison_lines
 from physseg.sweep.table import as_csv, collect, latex, markdown, write_table
 
 A, B = "toy_ade20k_full_val_sem_seg", "toy_voc_20_val_sem_seg"
