@@ -5,8 +5,10 @@ import random
 import signal
 import socket
 
-# Before any library reads them: no plot window, and no question to a model hub.
+# Before any library reads them: no plot window, no question to a model hub, and one thread for each process: what is
+# computed here is small, and threads that wait for each other double its cost on a machine that is busy.
 os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import numpy as np
