@@ -140,9 +140,34 @@ class _Module:
 # Under a name of its own: only then does PyTorch take it, and no CUDA that is built in, for the machine's accelerator.
 _setup_privateuseone_for_python_backend(rename=NAME, backend_module=_Module())
 DEVICE = torch.device(NAME, 0)
-# Autocast has no casts for such a device: its contexts are entered, and all stays in float32.
-_AUTOCAST = torch.library.Library("_", "IMPL")
-_AUTOCAST.fallback(torch.library.fallthrough_kernel, "AutocastPrivateUse1")
+# Autocast has no casts for such a device. These operations take the lower precision, as on a CPU and on CUDA; the
+# others stay as they are.
+_AUTOCAST_KEY = "AutocastPrivateUse1"
+_OTHERS = torch.library.Library("_", "IMPL")
+_OTHERS.fallback(torch.library.fallthrough_kernel, _AUTOCAST_KEY)
+_PRODUCTS = torch.library.Library("aten", "IMPL")
+_LOWERED = ("mm", "bmm", "addmm", "baddbmm", "matmul", "linear", "scaled_dot_product_attention")
+_LOWERED += ("conv1d", "conv2d", "conv_transpose2d.input")
+
+
+def _lowered(name: str):
+    packet, _, overload = name.partition(".")
+    function = getattr(getattr(aten, packet), overload or "default")
+    without_autocast = torch._C.DispatchKeySet(getattr(torch._C.DispatchKey, _AUTOCAST_KEY))
+
+    def cast(x):
+        lower = isinstance(x, Tensor) and x.is_floating_point() and x.device.type == NAME
+        return x.to(torch.get_autocast_dtype(NAME)) if lower else x
+
+    def run(*args, **kwargs):
+        with torch._C._ExcludeDispatchKeyGuard(without_autocast):
+            return function(*tree_map(cast, args), **tree_map(cast, kwargs))
+
+    return run
+
+
+for _name in _LOWERED:
+    _PRODUCTS.impl(_name, _lowered(_name), _AUTOCAST_KEY)
 
 
 @contextlib.contextmanager

@@ -2,15 +2,18 @@
 
 from collections import Counter
 
+import numpy as np
 import pytest
 import torch
 from detectron2.modeling import build_model
 from detectron2.utils.events import EventStorage
+from PIL import Image
 
 from physseg.config import load_config
 from physseg.engine.ema import WeightEMA
 from physseg.engine.optimizer import build_optimizer
 from physseg.engine.train_step import StepOptions, TrainStep
+from physseg.evaluation.evaluator import SegmentationEvaluator
 from physseg.inference.predictor import Predictor
 from physseg.modeling.meta_arch import PhysSeg
 from tests.pretended_gpu import DEVICE, Wait, pretended_gpu
@@ -90,9 +93,7 @@ VARIANTS = {
         *("SOLVER.ACCUMULATION_STEPS", 2, "SOLVER.EMA.ENABLED", True, "MODEL.LOSS.IGNORED_PIXELS", "masked"),
         *("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "value"),
     ],
-    "mixed precision (its contexts, not its casts), clipped tensor by tensor": [
-        *("SOLVER.AMP.ENABLED", True, "SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "norm"),
-    ],
+    "clipped tensor by tensor": ["SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "norm"],
     "fewer classes than there are, frozen text": [
         *("MODEL.AGGREGATION.MAX_CLASSES", 3, "MODEL.CLIP.FINETUNE_TEXT", False),
     ],
@@ -102,7 +103,7 @@ VARIANTS = {
 
 @pytest.mark.parametrize("opts", VARIANTS.values(), ids=VARIANTS)
 def test_training_equals_the_cpu_and_waits_once_a_step(opts, monkeypatch):
-    expected, expected_weights, _ = train("cpu", *opts, "SOLVER.AMP.ENABLED", False)
+    expected, expected_weights, _ = train("cpu", *opts)
     with pretended_gpu() as gpu:
         monkeypatch.setitem(globals(), "GPU", gpu)
         logged, weights, waits = train(DEVICE, *opts)
@@ -114,6 +115,19 @@ def test_training_equals_the_cpu_and_waits_once_a_step(opts, monkeypatch):
         torch.testing.assert_close(held[name], value, rtol=0, atol=4e-3, msg=name)
     assert waits == [THE_WAIT]
     assert gpu.copies["without a wait"] >= 2 * 2 * 3  # image, labels and structure of two samples in two steps
+
+
+def test_mixed_precision_is_near_the_cpus_and_waits_once_a_step(monkeypatch):
+    amp = ("SOLVER.AMP.ENABLED", True)
+    exact, _, _ = train("cpu")
+    expected, _, _ = train("cpu", *amp)
+    with pretended_gpu() as gpu:
+        monkeypatch.setitem(globals(), "GPU", gpu)
+        logged, _, waits = train(DEVICE, *amp)
+    assert waits == [THE_WAIT]
+    for got, want, other in zip(logged, expected, exact, strict=True):
+        assert got == pytest.approx(want, rel=0.02)
+        assert got != pytest.approx(other, rel=1e-6)  # the casts are there
 
 
 def test_superpoint_waits_where_it_must(gpu, superpoint):
@@ -175,6 +189,40 @@ def test_predictor_waits_once_an_image(gpu, monkeypatch):
     result = predictor(image)["sem_seg"]
     assert Counter(gpu.waits) == {Wait("copy to host", "physseg/inference/predictor.py:<listcomp>"): 1}
     assert (result.device.type, tuple(result.shape)) == ("cpu", (len(NAMES), 48, 48))
+
+
+EVALUATORS = {
+    "plain": {},
+    "folded": {"num_prompts": 5, "class_names": NAMES[:3], "fold_from": 2},
+    "background": {"background": 0, "threshold": 0.5},
+    "boundary IoU": {"boundary_dilation": 0.02},
+}
+
+
+@pytest.mark.parametrize("options", EVALUATORS.values(), ids=EVALUATORS)
+def test_counting_equals_the_cpu_and_waits_for_label_map_and_counts(options, gpu, tmp_path):
+    Image.fromarray(np.kron(np.array([[0, 1], [2, 255]], np.uint8), np.ones((9, 9), np.uint8))).save(tmp_path / "a.png")
+    labels = torch.randint(0, 3, (18, 18))
+    output = {"labels": labels, "scores": torch.rand(18, 18)}
+    results = []
+    for device in ("cpu", DEVICE):
+        arguments = {"class_names": NAMES} | options
+        evaluator = SegmentationEvaluator(
+            "toy", ignore_label=255, label_files={"a": str(tmp_path / "a.png")}, device=device, **arguments
+        )
+        there = {key: value.to(device) for key, value in output.items()}
+        gpu.waits.clear()
+        evaluator.process([{"file_name": "a"}], [there])
+        waits = list(gpu.waits)
+        results.append(evaluator.evaluate()["sem_seg"])
+    expected = {
+        Wait("copy from host", "physseg/evaluation/evaluator.py:_count"): 1,
+        Wait("copy to host", "physseg/evaluation/confusion.py:confusion_matrix"): 1,
+    }
+    if "boundary_dilation" in options:  # counted by OpenCV
+        expected[Wait("copy to host", "physseg/evaluation/evaluator.py:_count")] = 1
+    assert Counter(waits) == expected
+    assert results[0] == pytest.approx(results[1], nan_ok=True)
 
 
 def test_the_pretended_gpu_is_strict(gpu):

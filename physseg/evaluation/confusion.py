@@ -20,7 +20,7 @@ def confusion_matrix(
         source: what messages call the ground truth, normally its file.
 
     Returns:
-        (N, N) int64 on that device, rows true classes, columns predicted ones; exact.
+        (N, N) int64 on the CPU, rows true classes, columns predicted ones; exact. A GPU is waited for once, for it.
 
     Raises:
         ValueError: the shapes differ, a true value is neither a class nor the ignore label, or a prediction on a
@@ -36,17 +36,30 @@ def confusion_matrix(
             f"{source}: the prediction is {tuple(prediction.shape)} and the ground truth {tuple(target.shape)}; "
             "predictions must come at the height and width of the label map"
         )
-    labelled = target != ignore_label
-    target, prediction = target[labelled].long(), prediction[labelled].long()
-    if target.numel():
-        _check_range(target, num_classes, f"{source}: label", f"or the ignore label {ignore_label}")
-        _check_range(prediction, num_classes, f"{source}: predicted class", "")
-    return torch.bincount(target * num_classes + prediction, minlength=num_classes**2).view(num_classes, num_classes)
+    cells = _cells(prediction.long(), target.long(), num_classes, ignore_label).cpu()
+    if cells[-1]:
+        labelled = target != ignore_label
+        _check_range(target[labelled], num_classes, f"{source}: label", f"or the ignore label {ignore_label}")
+        _check_range(prediction[labelled], num_classes, f"{source}: predicted class", "")
+    return cells[:-2].view(num_classes, num_classes)
+
+
+def _cells(prediction: Tensor, target: Tensor, num_classes: int, ignore_label: int) -> Tensor:
+    """Pixels of every pair, then of the ignore label, then of what is neither: (N * N + 2,) int64.
+
+    No step's size depends on a value: a GPU is not asked for any.
+    """
+    known = (target >= 0) & (target < num_classes) & (prediction >= 0) & (prediction < num_classes)
+    cell = torch.where(known, target * num_classes + prediction, num_classes**2 + 1)
+    # The ignore label may be a number that is a class elsewhere: it comes last.
+    cell = torch.where(target == ignore_label, num_classes**2, cell).flatten()
+    return torch.zeros(num_classes**2 + 2, dtype=torch.int64, device=cell.device).scatter_add_(
+        0, cell, torch.ones((), dtype=torch.int64, device=cell.device).expand_as(cell)
+    )
 
 
 def _check_range(values: Tensor, num_classes: int, what: str, otherwise: str) -> None:
-    low, high = (int(value) for value in torch.aminmax(values))
-    if low < 0 or high >= num_classes:
-        stray = sorted({int(value) for value in values.unique() if not 0 <= value < num_classes})
+    stray = sorted(value for value in values.unique().tolist() if not 0 <= value < num_classes)
+    if stray:
         shown = ", ".join(map(str, stray[:8])) + (", ..." if len(stray) > 8 else "")
         raise ValueError(f"{what} {shown}: expected 0..{num_classes - 1} {otherwise}".rstrip())

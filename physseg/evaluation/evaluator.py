@@ -93,9 +93,9 @@ class SegmentationEvaluator(DatasetEvaluator):
         self.skip: set[str] = set()
         self.result: SegmentationMetrics | None = None
         self.boundary_result = None
-        self._matrix = torch.zeros(self.num_classes, self.num_classes, dtype=torch.int64, device=self.device)
+        self._matrix = torch.zeros(self.num_classes, self.num_classes, dtype=torch.int64)
         # Three rows for each region.
-        self._regions = torch.zeros(3 * len(self.regions), self.num_classes, dtype=torch.int64, device=self.device)
+        self._regions = torch.zeros(3 * len(self.regions), self.num_classes, dtype=torch.int64)
 
     def restore(self, images: Sequence[ImageCounts], counted_here: bool = True) -> None:
         """Take over what an interrupted run counted.
@@ -135,7 +135,7 @@ class SegmentationEvaluator(DatasetEvaluator):
             with stage("io"):
                 target = torch.from_numpy(read_label_map(self.label_files[name]))
             with stage("metric"):
-                self._add(self._count(name, self._labels(x, output), target))
+                self._add(self._count(x, output, target))
             self.skip.add(name)
 
     def evaluate(self) -> OrderedDict | None:
@@ -150,7 +150,7 @@ class SegmentationEvaluator(DatasetEvaluator):
             return None
         self.result = segmentation_metrics(matrix)
         values = self.result.summary()
-        for name, counts in zip(self.regions, regions.cpu().numpy().reshape(-1, 3, self.num_classes), strict=True):
+        for name, counts in zip(self.regions, regions.numpy().reshape(-1, 3, self.num_classes), strict=True):
             iou = boundary_iou(counts)
             values[name] = float(np.nanmean(iou)) if counts[1].any() else float("nan")
             if name == BOUNDARY_IOU:
@@ -176,12 +176,8 @@ class SegmentationEvaluator(DatasetEvaluator):
             labels = labels.masked_fill(best < self.threshold, self.background)
         if self.fold_from is None:
             return labels
-        # Folding would hide an index that is no prompt's.
-        if labels.numel() and int(labels.max()) >= self.num_prompts:
-            raise ValueError(
-                f"{self.title}: predicted class {int(labels.max())}, but the vocabulary has {self.num_prompts} names"
-            )
-        return labels.clamp(max=self.fold_from)
+        # Folding would hide an index that is no prompt's: it becomes one that is no class either.
+        return torch.where(labels < self.num_prompts, labels.clamp(max=self.fold_from), -1)
 
     def _labels(self, x: dict, output: dict) -> Tensor:
         vocabulary = x.get("vocabulary")
@@ -192,13 +188,27 @@ class SegmentationEvaluator(DatasetEvaluator):
             )
         return self.labels_of(output).to(self.device)
 
-    def _count(self, name: str, labels: Tensor, target: Tensor) -> ImageCounts:
-        matrix = confusion_matrix(
-            labels, target.to(self.device), self.num_classes, self.ignore_label, self.label_files[name]
-        )
+    def _count(self, x: dict, output: dict, target: Tensor) -> ImageCounts:
+        """One image's counts. A GPU is waited for by the label map's way there and the counts' way back."""
+        name, labels = x["file_name"], self._labels(x, output)
+        try:
+            matrix = confusion_matrix(
+                labels, target.to(self.device), self.num_classes, self.ignore_label, self.label_files[name]
+            )
+        except ValueError:
+            self._check_prompts(output)
+            raise
         maps = (labels.cpu().numpy(), target.numpy(), self.num_classes, self.ignore_label) if self.regions else ()
         counts = [count(*maps) for count in self.regions.values()]
         return ImageCounts.from_matrix(name, matrix, np.concatenate(counts) if counts else None)
+
+    def _check_prompts(self, output: dict) -> None:
+        """Say which predicted class folding has hidden, if one it was."""
+        if self.fold_from is not None and "labels" in output and int(output["labels"].max()) >= self.num_prompts:
+            raise ValueError(
+                f"{self.title}: predicted class {int(output['labels'].max())}, but the vocabulary has "
+                f"{self.num_prompts} names"
+            )
 
     def _add(self, counts: ImageCounts) -> None:
         self.images[counts.file_name] = counts
@@ -212,9 +222,11 @@ class SegmentationEvaluator(DatasetEvaluator):
         earlier = set().union(*comm.all_gather(list(self.images))[: comm.get_rank()])
         for name in earlier & self.images.keys():
             self.images[name].add_to(matrix, regions, sign=-1)
+        # NCCL adds up what is on GPUs.
+        matrix, regions = matrix.to(self.device), regions.to(self.device)
         dist.all_reduce(matrix)
         dist.all_reduce(regions)
-        return matrix, regions
+        return matrix.cpu(), regions.cpu()
 
 
 def build_evaluator(cfg, dataset_name: str) -> SegmentationEvaluator:
