@@ -1,7 +1,7 @@
 """physseg: open-vocabulary semantic segmentation with physical structure and patch alignment losses.
 
-Importing it registers the meta-architectures `PhysSeg`, `ClipSegmenter` and `PACL`, the data sets, and the toy CLIP
-with their libraries.
+Importing it registers the meta-architectures (`PhysSeg`, `ClipSegmenter`, those of physseg.modeling.without_masks), the
+data sets, and the toy CLIP with their libraries.
 """
 
 from physseg import compat  # noqa: F401  isort: skip  (before anything that imports detectron2)
@@ -13,6 +13,7 @@ from physseg.inference.predictor import Predictor
 from physseg.modeling.clip_segmenter import ClipSegmenter
 from physseg.modeling.meta_arch import PhysSeg
 from physseg.modeling.without_masks.pacl import PACL
+from physseg.modeling.without_masks.segclip import SegCLIP
 
 __version__ = "0.1.0"
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "DenseClip",
     "PhysSeg",
     "Predictor",
+    "SegCLIP",
     "add_physseg_config",
     "dense_clip_features",
     "load",

@@ -1,7 +1,8 @@
-"""Convert a published CAT-Seg checkpoint, of 2023 or CVPR 2024, into one for MODEL.WEIGHTS, or back.
+"""Convert a published checkpoint of CAT-Seg (2023, CVPR 2024) or SegCLIP into one for MODEL.WEIGHTS; CAT-Seg's back.
 
     python tools/convert_catseg_weights.py model_base.pth catseg_vitb16.pth
     python tools/convert_catseg_weights.py model_final_large.pth catseg_2023_vitl14_swinb.pth
+    python tools/convert_catseg_weights.py segclip.bin segclip_vitb16.pth
     python tools/convert_catseg_weights.py --to-catseg output/model_final.pth model_for_catseg.pth
 
 Weights alone are converted; optimizer, schedule and iteration are left behind. If anything does not fit, the keys are
@@ -15,7 +16,9 @@ from pathlib import Path
 from physseg.cli.arguments import new_parser
 from physseg.engine.checkpoint_files import write_file
 from physseg.engine.weights import average_of, read_checkpoint
-from physseg.modeling.catseg.checkpoint import CatsegCheckpointError, back_to_catseg, from_catseg
+from physseg.modeling.catseg.checkpoint import back_to_catseg, from_catseg
+from physseg.modeling.published_weights import PublishedWeightsError
+from physseg.modeling.without_masks.segclip_checkpoint import from_segclip, is_segclip
 from physseg.paths import same_file, writable_file
 
 SUFFIXES = (".pth", ".pt", ".bin", ".safetensors")
@@ -60,17 +63,18 @@ def convert(source: Path, target: Path, to_catseg: bool, overwrite: bool = False
     if to_catseg and "ema" in others:
         weights.update(average_of(checkpoint["ema"], str(source)))
         print("Taking the running average of the weights (SOLVER.EMA), as evaluation does.")
+    read = back_to_catseg if to_catseg else from_segclip if is_segclip(weights) else from_catseg
     try:
-        state_dict, design, config, notes = (back_to_catseg if to_catseg else from_catseg)(weights)
-    except CatsegCheckpointError as error:
-        raise CatsegCheckpointError(f"{source}: {error}\nNothing was written.") from error
-    origin = {"file": source.name, "design": f"CAT-Seg, {design}", "config": config or ""}
+        state_dict, design, config, notes, system = read(weights)
+    except PublishedWeightsError as error:
+        raise type(error)(f"{source}: {error}\nNothing was written.") from error
+    origin = {"file": source.name, "design": f"{system}, {design}", "config": config or ""}
     write_file(target, {"model": state_dict, "converted_from": origin}, origin)
     for note in notes:
         print(note)
     if others:
         print(f"Not carried over: {', '.join(others)} (only weights are converted).")
-    print(f"Wrote {len(state_dict)} tensors of CAT-Seg's {design} design to {target}.")
+    print(f"Wrote {len(state_dict)} tensors of {system}'s {design} design to {target}.")
     if not to_catseg:
         fits = f"--config-file {config}" if config else "a config of these sizes (no shipped one has them)"
         print(f"Use it with {fits} MODEL.WEIGHTS {target}")

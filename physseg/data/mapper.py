@@ -146,29 +146,41 @@ class TestMapper:
     """Record -> dict of an image to predict.
 
     The result is the record with ``image`` uint8 (3, H, W) RGB, ``height`` and ``width`` of the file,
-    ``vocabulary``, ``dataset`` (its registered name) and ``output`` = "labels".
+    ``vocabulary``, ``dataset`` (its registered name), ``output`` = "labels", and where the data set has a background
+    class its index, ``background``.
     """
 
     __test__ = False  # not a test, whatever pytest thinks of the name
 
     @configurable
-    def __init__(self, resize: T.Augmentation, *, vocabulary: Sequence[str], dataset: str = ""):
+    def __init__(
+        self,
+        resize: T.Augmentation,
+        *,
+        vocabulary: Sequence[str],
+        dataset: str = "",
+        background: int | None = None,
+    ):
         """
         Args:
             resize: deterministic.
             vocabulary: prompts of the data set.
             dataset: its registered name.
+            background: index of the class that stands for all that has no name of its own; None: there is none.
         """
+        self.background = background
         self.dataset = dataset
         self.resize = resize
         self.vocabulary = list(vocabulary)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, dataset_name: str) -> dict:
+        metadata = MetadataCatalog.get(dataset_name)
         return {
             "resize": ResizeShortestEdge([cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST),
-            "vocabulary": dataset_vocabulary(MetadataCatalog.get(dataset_name)),
+            "vocabulary": dataset_vocabulary(metadata),
             "dataset": dataset_name,
+            "background": metadata.get("background"),
         }
 
     def __call__(self, record: dict) -> dict:
@@ -182,6 +194,8 @@ class TestMapper:
         resized = self.resize.get_transform(image).apply_image(image)
         sample["image"] = _to_tensor(resized).permute(2, 0, 1).contiguous()
         sample["vocabulary"] = self.vocabulary
+        if self.background is not None:
+            sample["background"] = self.background
         sample["output"] = "labels"
         return sample
 

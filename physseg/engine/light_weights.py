@@ -14,7 +14,7 @@ from physseg.modeling.clip.weights import create_clip
 _CLIP = "clip.model."
 _NAME, _PRETRAINED = "clip_name", "clip_pretrained"
 # Predictions do not depend on them.
-TRAINING_ONLY = ("structure_head.", "patch_alignment.", "contrast.")
+TRAINING_ONLY = ("structure_head.", "patch_alignment.", "contrast.", "reconstruction.")
 
 
 def lighten(

@@ -196,6 +196,7 @@ class Trainer(DefaultTrainer):
         """
         from physseg.data.loaders import build_test_loader
         from physseg.evaluation import build_evaluator, evaluate_dataset
+        from physseg.evaluation.group_purity import evaluate_group_purity
         from physseg.evaluation.patch_names import evaluate_patch_names
         from physseg.evaluation.runner import training_classes
 
@@ -209,6 +210,10 @@ class Trainer(DefaultTrainer):
                 found = evaluate_patch_names(
                     _unwrapped(model), build_test_loader(cfg, name), name, training_classes(cfg)
                 )
+                if comm.is_main_process():
+                    results[name]["sem_seg"].update(found)
+            if cfg.TEST.GROUP_PURITY:
+                found = evaluate_group_purity(_unwrapped(model), build_test_loader(cfg, name), name)
                 if comm.is_main_process():
                     results[name]["sem_seg"].update(found)
             if comm.is_main_process():

@@ -12,7 +12,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from physseg.engine.checkpoint_files import describe, read_file
 from physseg.engine.light_weights import TRAINING_ONLY, complete, is_light
-from physseg.modeling.catseg.checkpoint import CatsegCheckpointError, from_catseg, is_catseg
+from physseg.modeling.catseg.checkpoint import from_catseg, is_catseg
+from physseg.modeling.published_weights import PublishedWeightsError
+from physseg.modeling.without_masks.segclip_checkpoint import from_segclip, is_segclip
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +27,8 @@ _RESPONSIBLE_KEYS = {
     "structure_head": "MODEL.STRUCTURE.SOURCES, MODEL.STRUCTURE.LEVELS, MODEL.STRUCTURE.DIM",
     "patch_alignment": "MODEL.PATCH_ALIGNMENT.DIM, MODEL.CLIP.NAME",
     "features": "MODEL.META_ARCHITECTURE, MODEL.CLIP.NAME, MODEL.DENSE.METHOD, MODEL.DENSE.PROXY.NAME",
+    "grouping": "MODEL.META_ARCHITECTURE, MODEL.SEGCLIP.*, MODEL.CLIP.NAME",
+    "reconstruction": "MODEL.SEGCLIP.RECONSTRUCTION.*, MODEL.ZEROSEG.RECONSTRUCTION.*",
 }
 
 
@@ -84,7 +88,7 @@ def load_weights(
     """Load weights into a model, all or nothing.
 
     Parts that only training uses (structure head, projections of the alignment loss) may be missing or left over; that
-    is logged. Everything else must fit. A published CAT-Seg checkpoint is taken as it is.
+    is logged. Everything else must fit. A published checkpoint of CAT-Seg or SegCLIP is taken as it is.
 
     Args:
         model: a PhysSeg or any module; a DistributedDataParallel wrapper is looked through.
@@ -111,12 +115,13 @@ def load_weights(
     if state and all(name.startswith(prefix) for name in state):
         state = {name.removeprefix(prefix): value for name, value in state.items()}
     state = {name: _tensor(value, name, source) for name, value in state.items()}
-    if is_catseg(state):
-        logger.info("%s: a published CAT-Seg checkpoint; its names are translated.", source)
-        try:
-            state = from_catseg(state).state_dict
-        except CatsegCheckpointError as error:
-            raise IncompatibleWeightsError(f"{source}: {error}") from error
+    for system, known, convert in (("CAT-Seg", is_catseg, from_catseg), ("SegCLIP", is_segclip, from_segclip)):
+        if known(state):
+            logger.info("%s: a published %s checkpoint; its names are translated.", source, system)
+            try:
+                state = convert(state).state_dict
+            except PublishedWeightsError as error:
+                raise IncompatibleWeightsError(f"{source}: {error}") from error
 
     missing, unexpected, misshapen = _compare(model, state)
     problems = [name for name in (*missing, *unexpected) if not name.startswith(TRAINING_ONLY)] + misshapen

@@ -25,6 +25,17 @@ class SuperpixelOptions:
     rule: str = "majority"
 
 
+def require_scikit_image() -> None:
+    """Raise ImportError where scikit-image is not installed; the message says how to get it."""
+    try:
+        import skimage.segmentation  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            'superpixels need scikit-image: pip install "physseg[superpixels]", or set '
+            "MODEL.SEGCLIP.SUPERPIXELS.WEIGHT 0"
+        ) from error
+
+
 def felzenszwalb_superpixels(image: np.ndarray, options: SuperpixelOptions) -> np.ndarray:
     """Pieces of an image.
 
@@ -35,15 +46,11 @@ def felzenszwalb_superpixels(image: np.ndarray, options: SuperpixelOptions) -> n
         int64 (H, W), 0 and up.
 
     Raises:
-        ImportError: scikit-image is not installed; the message says how.
+        ImportError: as `require_scikit_image`.
     """
-    try:
-        from skimage.segmentation import felzenszwalb
-    except ImportError as error:
-        raise ImportError(
-            'superpixels need scikit-image: pip install "physseg[superpixels]", or set '
-            "MODEL.SEGCLIP.SUPERPIXELS.WEIGHT 0"
-        ) from error
+    require_scikit_image()
+    from skimage.segmentation import felzenszwalb
+
     return felzenszwalb(image, scale=options.scale, sigma=options.sigma, min_size=options.min_size)
 
 

@@ -7,7 +7,7 @@ from physseg.config.names import backbones, clip_models, meta_architectures
 from physseg.config.rules import Bool, Choice, Float, Int, Known, List, Text
 from physseg.config.special_rules import DENSE_METHODS, Device, Template
 
-_FINETUNE = Choice("attention", "attention_and_positions", "blocks", "full", "frozen")
+_FINETUNE = Choice("attention", "attention_and_positions", "blocks", "all_but_embeddings", "full", "frozen")
 
 # fmt: off
 CLIP = Area("CLIP", "The model, and the encoder it is built on.", (
@@ -39,7 +39,8 @@ CLIP = Area("CLIP", "The model, and the encoder it is built on.", (
     Key("MODEL.CLIP.FINETUNE", "attention", _FINETUNE,
         'Which CLIP weights train: "attention" (q and v projections, visual and text), "attention_and_positions" '
         '(every weight and bias of attention, and the positional embedding: CAT-Seg of 2023), "blocks" (the '
-        'transformer blocks: what CAT-Seg calls full), "full" (everything), "frozen".'),
+        'transformer blocks: what CAT-Seg calls full), "all_but_embeddings" (all after the tokens: SegCLIP), "full" '
+        '(everything), "frozen".'),
     Key("MODEL.CLIP.FINETUNE_TEXT", True, Bool(),
         "False freezes the text encoder whatever FINETUNE says: text features are then computed once, not every step."),
     Key("MODEL.CLIP.RECOMPUTE", False, Bool(),

@@ -11,6 +11,7 @@ from detectron2.data import transforms as T
 from physseg.data.images import read_image
 from physseg.data.pairs.augmentations import build_pair_augmentations
 from physseg.data.pairs.nouns import NounFinder
+from physseg.data.pairs.targets import training_targets
 from physseg.text.prompts import resolve_templates
 
 
@@ -48,6 +49,7 @@ class PairMapper:
             "captions": captions,
             "find_nouns": NounFinder.from_file(nouns) if nouns else None,
             "templates": resolve_templates(cfg.MODEL.TEXT.TEMPLATES),
+            "targets": training_targets(cfg),
         }
 
     def __call__(self, record: Mapping[str, Any]) -> dict[str, Any]:

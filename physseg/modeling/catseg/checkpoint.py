@@ -1,7 +1,6 @@
 """Published CAT-Seg weights -> physseg's and back, bit for bit, or an error that says what does not fit."""
 
-from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -10,24 +9,14 @@ from physseg.modeling.catseg.aggregation import shift_mask
 from physseg.modeling.catseg.backbone_shapes import SWIN_WINDOW
 from physseg.modeling.catseg.names import BACKBONE, CLIP, HEAD, is_computed, physseg_name, to_catseg, to_physseg
 from physseg.modeling.catseg.shapes import GRID, WINDOW, Sizes, fitting_config, published_shapes, read_sizes
+from physseg.modeling.published_weights import Conversion, PublishedWeightsError, check_tensors, group_names, misfits
 
 # Parts of physseg that CAT-Seg does not have; only training uses them.
 _TRAINING_ONLY = ("structure_head.", "patch_alignment.")
 
 
-class CatsegCheckpointError(ValueError):
-    """Weights that cannot be converted. The message lists the keys by group and the config that would fit."""
-
-
-class Conversion(NamedTuple):
-    """state_dict: the converted weights. design: "CVPR'24" or "2023". config: the shipped config they belong to, or
-    None. notes: for the user.
-    """
-
-    state_dict: dict[str, Tensor]
-    design: str
-    config: str | None
-    notes: list[str]
+class CatsegCheckpointError(PublishedWeightsError):
+    """CAT-Seg's weights, or none, that cannot be converted."""
 
 
 def is_catseg(state_dict: Mapping[str, Tensor]) -> bool:
@@ -85,7 +74,7 @@ def back_to_catseg(state_dict: Mapping[str, Tensor]) -> Conversion:
     _check(converted, expected, sizes, physseg_name)
     notes = []
     if left_out:
-        notes.append(f"Left out, as CAT-Seg has no such parts (predictions stay the same): {_group(left_out)}")
+        notes.append(f"Left out, as CAT-Seg has no such parts (predictions stay the same): {group_names(left_out)}")
     # The published order, so that files of equal weights are written alike.
     return Conversion({name: converted[name] for name in expected}, sizes.design, fitting_config(sizes), notes)
 
@@ -102,45 +91,24 @@ def _computed(name: str, dtype: torch.dtype) -> Tensor:
 
 
 def _sizes(state_dict: Mapping[str, Tensor]) -> Sizes:
-    no_tensor = [name for name, value in state_dict.items() if not isinstance(value, Tensor)]
-    if no_tensor:
-        raise CatsegCheckpointError(f"expected names and tensors; these hold something else: {_group(no_tensor)}")
+    check_tensors(state_dict, CatsegCheckpointError)
     try:
         return read_sizes(state_dict)
     except KeyError as error:
         parts = f"{CLIP}.*, {HEAD}*, and upsample1.*, upsample2.* (CVPR'24) or {BACKBONE}* (2023)"
         raise CatsegCheckpointError(
             f"no weights of CAT-Seg: {error.args[0]} (physseg: {physseg_name(error.args[0])}) is "
-            f"missing.\n  expected: {parts}\n  found ({len(state_dict)}): {_group(state_dict) or 'nothing'}"
+            f"missing.\n  expected: {parts}\n  found ({len(state_dict)}): {group_names(state_dict) or 'nothing'}"
         ) from None
 
 
 def _check(state_dict: Mapping[str, Tensor], expected: Mapping[str, tuple], sizes: Sizes, rename=str) -> None:
-    missing = [rename(name) for name in expected if name not in state_dict]
-    unexpected = [rename(name) for name in state_dict if name not in expected]
-    misshapen = [
-        f"    {rename(name)}: {tuple(state_dict[name].shape)}, expected {shape}"
-        for name, shape in expected.items()
-        if name in state_dict and tuple(state_dict[name].shape) != shape
-    ]
-    if not (missing or unexpected or misshapen):
+    lines = misfits(state_dict, expected, rename)
+    if not lines:
         return
     config = fitting_config(sizes)
     fits = f"the width says {config}" if config else "no shipped config has that width"
-    lines = [f"weights do not fit CAT-Seg's {sizes.design} design with CLIP's image width {sizes.width} ({fits}):"]
-    lines += [f"  missing ({len(missing)}): {_group(missing)}"] if missing else []
-    lines += [f"  unexpected ({len(unexpected)}): {_group(unexpected)}"] if unexpected else []
-    if misshapen:
-        more = [f"    ... and {len(misshapen) - 12} more"] if len(misshapen) > 12 else []
-        lines += [f"  other shape ({len(misshapen)}):", *misshapen[:12], *more]
-    raise CatsegCheckpointError("\n".join(lines))
-
-
-def _group(names: Iterable[str], most: int = 12) -> str:
-    """Names by module, numbers taken together: "a.blocks.*.norm (24), b.bias"."""
-    groups: dict[str, list[str]] = {}
-    for name in names:
-        module = ".".join("*" if part.isdigit() else part for part in name.split(".")[:-1])
-        groups.setdefault(module, []).append(name)
-    shown = [members[0] if len(members) == 1 else f"{key}.* ({len(members)})" for key, members in groups.items()]
-    return ", ".join(shown[:most] + ([f"... and {len(shown) - most} more groups"] if len(shown) > most else []))
+    raise CatsegCheckpointError(
+        f"weights do not fit CAT-Seg's {sizes.design} design with CLIP's image width {sizes.width} ({fits}):\n"
+        + "\n".join(lines)
+    )

@@ -2,7 +2,10 @@
 
 from torch import nn
 
-POLICIES = ("attention", "attention_and_positions", "blocks", "full", "frozen")
+POLICIES = ("attention", "attention_and_positions", "blocks", "all_but_embeddings", "full", "frozen")
+# What turns pixels and words into the tokens that enter the first blocks.
+_EMBEDDINGS = ("conv1", "ln_pre", "patch_embed", "token_embedding")
+_EMBEDDING_LEAVES = ("class_embedding", "positional_embedding", "pos_embed", "cls_token")
 
 
 def set_trainable(clip: nn.Module, policy: str, text: bool = True) -> None:
@@ -12,9 +15,10 @@ def set_trainable(clip: nn.Module, policy: str, text: bool = True) -> None:
         clip: an open_clip model with `SplitAttention`.
         policy: "attention" trains the q and v projection weights of every attention, visual and text (CAT-Seg, CVPR
             2024); "attention_and_positions" every weight and bias of attention and the positional embedding (CAT-Seg
-            of 2023, whose text encoder is frozen); "blocks" the transformer blocks (CAT-Seg's "full"); "full" all but
-            `logit_scale`, which the dense path does not use; "frozen" nothing. Where the image tower ends in an
-            attention pool (PE-Core, SigLIP 2), what of it the dense path does not use never trains.
+            of 2023, whose text encoder is frozen); "blocks" the transformer blocks (CAT-Seg's "full");
+            "all_but_embeddings" what comes after the tokens (SegCLIP); "full" all but `logit_scale`, which the dense
+            path does not use; "frozen" nothing. Where the image tower ends in an attention pool (PE-Core, SigLIP 2),
+            what of it the dense path does not use never trains.
         text: False freezes the text encoder whatever the policy.
 
     Raises:
@@ -42,4 +46,7 @@ def _trains(name: str, policy: str) -> bool:
         return "attn" in modules or leaf in ("positional_embedding", "pos_embed")
     if policy == "blocks":
         return bool({"resblocks", "blocks"} & set(modules))
-    return policy == "full" and leaf not in ("logit_scale", "logit_bias")
+    if leaf in ("logit_scale", "logit_bias"):
+        return False
+    embeds = leaf in _EMBEDDING_LEAVES or any(module in _EMBEDDINGS for module in modules)
+    return policy == "full" or (policy == "all_but_embeddings" and not embeds)

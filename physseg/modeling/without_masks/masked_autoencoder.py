@@ -86,6 +86,7 @@ class MaskedDecoder(nn.Module):
         self.prefix = int(summary)
         positions = torch.cat([torch.zeros(self.prefix, dim), sine_positions(tuple(grid), dim)])
         self.register_buffer("positions", positions, persistent=False)
+        self.apply(_small_weights)
 
     def forward(self, tokens: Tensor, masking: Masking) -> Tensor:
         """Predict all patches, the visible ones too: (B, summary + M, C) -> (B, N, pixels)."""
@@ -96,3 +97,9 @@ class MaskedDecoder(nn.Module):
         x = torch.cat([first, torch.cat([visible, hidden], dim=1).gather(1, places)], dim=1)
         x = self.blocks(x + self.positions.to(x.dtype))
         return self.predict(self.norm(x))[:, self.prefix :]
+
+
+def _small_weights(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        nn.init.zeros_(module.bias)
