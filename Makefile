@@ -41,6 +41,6 @@ $(STAMP): setup.py constraints.txt tools/install_detectron2.py tools/detectron2_
 		echo "    make PYTHON=/path/to/python3" >&2; exit 1; }
 	@echo "Setting up $(VENV), once: about 6 GB with torch, a few minutes."
 	@$(PY) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
-	$(PY) -m pip install --constraint constraints.txt --editable ".[dev,onnx,superpoint,kornia,geo,web]"
+	$(PY) -m pip install --constraint constraints.txt --editable ".[dev,onnx,superpoint,kornia,geo,pairs,web]"
 	PIP_CONSTRAINT=constraints.txt $(PY) tools/install_detectron2.py
 	@touch $@

@@ -35,6 +35,8 @@ EXTRAS = {
     "kornia": ["kornia>=0.9"],
     # SegCLIP's superpixels, in training.
     "superpixels": ["scikit-image>=0.20"],
+    # Captions in webdataset tars.
+    "pairs": ["webdataset>=0.2.86"],
     "onnx": ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.1"],
     # Curves on a tracking server.
     "wandb": ["wandb>=0.16"],

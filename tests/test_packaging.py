@@ -44,7 +44,7 @@ def pins():
 def test_every_requirement_is_pinned_within_its_range(package, pins):
     extras = package["extras_require"]
     wanted = package["install_requires"] + [
-        line for extra in ("dev", "onnx", "superpoint", "kornia", "geo", "web") for line in extras[extra]
+        line for extra in ("dev", "onnx", "superpoint", "kornia", "geo", "pairs", "web") for line in extras[extra]
     ]
     for requirement in map(Requirement, wanted):
         (pin,) = pins[canonicalize_name(requirement.name)].specifier

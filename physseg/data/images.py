@@ -4,6 +4,7 @@ Every failure names the file: a data set has 118,000 of them.
 """
 
 import contextlib
+import io
 import os
 
 import numpy as np
@@ -36,13 +37,28 @@ def read_image(path: str | os.PathLike, orient: bool = True) -> np.ndarray:
     try:
         _refuse_special(path)
         with Image.open(path) as image:
-            if orient:
-                image = ImageOps.exif_transpose(image)
-            return np.array(_to_rgb(image))
+            return _decoded(image, orient)
     except FileNotFoundError:
         raise FileNotFoundError(f"no image {path}") from None
     except Exception as error:  # damage can surface anywhere in a decoder
         raise BrokenFileError(f"cannot read image {path}: {_reason(path, error)}") from error
+
+
+def decode_image(data: bytes, name: str) -> np.ndarray:
+    """`read_image` of an encoded image in memory.
+
+    Args:
+        name: what messages call it.
+
+    Raises:
+        BrokenFileError: it is truncated or no image.
+    """
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return _decoded(image, orient=True)
+    except Exception as error:
+        reason = "it is empty" if not data else str(error) or type(error).__name__
+        raise BrokenFileError(f"cannot read image {name}: {reason}") from error
 
 
 def read_label_map(path: str | os.PathLike) -> np.ndarray:
@@ -96,6 +112,10 @@ def write_label_map(path: str | os.PathLike, labels: np.ndarray) -> None:
     if labels.dtype not in (np.uint8, np.uint16) or labels.ndim != 2:
         raise TypeError(f"{path}: expected a uint8 or uint16 (H, W) label map, got {labels.dtype} {labels.shape}")
     Image.fromarray(np.ascontiguousarray(labels)).save(path)
+
+
+def _decoded(image: Image.Image, orient: bool) -> np.ndarray:
+    return np.array(_to_rgb(ImageOps.exif_transpose(image) if orient else image))
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -6,14 +6,11 @@ of shuffled passes, its random numbers are seeded by (seed, p). Iteration i take
 G = SOLVER.IMS_PER_BATCH; process r of W takes the r-th of W equal parts.
 """
 
-import contextlib
 import itertools
 import logging
-import random
 from collections.abc import Callable, Collection, Iterator, Sequence
 
 import numpy as np
-import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, DatasetFromList
 from detectron2.data.samplers import InferenceSampler
@@ -24,15 +21,15 @@ from physseg.data.checking import require_prepared
 from physseg.data.custom import register_custom
 from physseg.data.images import BrokenFileError
 from physseg.data.mapper import TestMapper, TrainingMapper
-from physseg.data.pairs.loading import build_pair_mapper, check_model_learns_from, training_records
-from physseg.data.pairs.sources import LABEL_MAPS, training_kind
+from physseg.data.pairs.lanes import TarLoader
+from physseg.data.pairs.loading import build_pair_mapper, build_tar_loader, check_model_learns_from, training_records
+from physseg.data.pairs.sources import LABEL_MAPS, TARS, training_kind
 from physseg.data.processes import stop_opencv_threads, worker_context
+from physseg.data.samples import SKIPPED, SkipReport, init_worker, seeded
 
 logger = logging.getLogger(__name__)
 
-_SKIPPED = "skipped_files"
 _MAX_REPLACEMENTS = 20
-_SKIP_REPORT_PERIOD = 100
 
 
 class TrainingStream(Dataset):
@@ -72,7 +69,7 @@ class TrainingStream(Dataset):
                         raise BrokenFileError(f"{len(skipped)} files in a row cannot be read; last: {error}") from error
                     index = int(np.random.randint(len(self.records)))
         if skipped:
-            sample[_SKIPPED] = skipped
+            sample[SKIPPED] = skipped
         return sample
 
     def record_index(self, position: int) -> int:
@@ -82,20 +79,6 @@ class TrainingStream(Dataset):
             self._order = np.random.default_rng([self.seed, epoch]).permutation(len(self.records))
             self._epoch = epoch
         return int(self._order[offset])
-
-
-@contextlib.contextmanager
-def seeded(seed: int, position: int) -> Iterator[None]:
-    """Seed ``numpy.random`` and ``random`` for one sample, and put their states back afterwards."""
-    state, python_state = np.random.get_state(), random.getstate()
-    words = np.random.SeedSequence([seed, position]).generate_state(5)
-    np.random.seed(words[:4])
-    random.seed(int(words[4]))
-    try:
-        yield
-    finally:
-        np.random.set_state(state)
-        random.setstate(python_state)
 
 
 class PositionBatches(Sampler):
@@ -130,7 +113,11 @@ class TrainLoader:
         self.stream = stream
         self.batches = batches
         self.num_workers = num_workers
-        self.skipped = 0
+        self._report = SkipReport()
+
+    @property
+    def skipped(self) -> int:
+        return self._report.count
 
     def __iter__(self) -> Iterator[list[dict]]:
         stop_opencv_threads()
@@ -139,7 +126,7 @@ class TrainLoader:
             batch_sampler=self.batches,
             num_workers=self.num_workers,
             collate_fn=_as_list,
-            worker_init_fn=_init_worker,
+            worker_init_fn=init_worker,
             pin_memory=self.pin_memory,
             multiprocessing_context=worker_context(self.num_workers),
         )
@@ -147,24 +134,19 @@ class TrainLoader:
         try:
             for batch in batches:
                 for sample in batch:
-                    self._report(sample.pop(_SKIPPED, ()))
+                    self._report.add(sample.pop(SKIPPED, ()))
                 yield batch
         finally:
             # After an error the traceback keeps the workers alive until they are collected, which then takes 5 s.
             if self.num_workers:
                 batches._shutdown_workers()
-            if self.skipped:
-                logger.warning("%d unreadable samples were replaced in all (DATALOADER.SKIP_BROKEN)", self.skipped)
-
-    def _report(self, skipped: Sequence[str]) -> None:
-        for error in skipped:
-            self.skipped += 1
-            if self.skipped <= 10 or self.skipped % _SKIP_REPORT_PERIOD == 0:
-                logger.warning("skipped, %d so far: %s", self.skipped, error)
+            self._report.close()
 
 
-def build_train_loader(cfg: CfgNode, start_iteration: int = 0) -> TrainLoader:
+def build_train_loader(cfg: CfgNode, start_iteration: int = 0) -> TrainLoader | TarLoader:
     """Loader of DATASETS.TRAIN whose first batch is that of ``start_iteration``.
+
+    Tars begin anew instead, until they are given the state that a checkpoint keeps (`TarLoader.load_state_dict`).
 
     Raises:
         ValueError: SOLVER.IMS_PER_BATCH is no multiple of the number of processes.
@@ -176,11 +158,13 @@ def build_train_loader(cfg: CfgNode, start_iteration: int = 0) -> TrainLoader:
     if total < world_size or total % world_size:
         raise ValueError(f"SOLVER.IMS_PER_BATCH is {total}; it must be a multiple of the {world_size} processes")
     check_model_learns_from(cfg)
-    if training_kind(cfg) == LABEL_MAPS:
+    kind, seed = training_kind(cfg), _seed(cfg)
+    if kind == TARS:
+        return build_tar_loader(cfg, seed, comm.get_rank(), world_size, _on_gpu(cfg))
+    if kind == LABEL_MAPS:
         mapper, records = TrainingMapper(cfg), _labelled_records(cfg)
     else:
         mapper, records = build_pair_mapper(cfg), training_records(cfg)
-    seed = _seed(cfg)
     records = share_of(records, cfg.DATASETS.TRAIN_SHARE, seed)
     stream = TrainingStream(records, mapper, seed, cfg.DATALOADER.SKIP_BROKEN)
     batches = PositionBatches(total // world_size, comm.get_rank(), world_size, start_iteration)
@@ -228,7 +212,7 @@ def build_test_loader(
         sampler=InferenceSampler(len(records)),
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         collate_fn=_as_list,
-        worker_init_fn=_init_worker,
+        worker_init_fn=init_worker,
         pin_memory=_on_gpu(cfg),
         multiprocessing_context=worker_context(cfg.DATALOADER.NUM_WORKERS),
     )
@@ -261,8 +245,3 @@ def _seed(cfg: CfgNode) -> int:
 
 def _as_list(batch: list[dict]) -> list[dict]:
     return batch
-
-
-def _init_worker(_: int) -> None:
-    stop_opencv_threads()  # where workers are spawned, they begin with OpenCV's defaults
-    torch.set_num_threads(1)

@@ -84,7 +84,7 @@ class Checkpointing(HookBase):
         )
 
     def _save(self, name: str) -> None:
-        extra = training_extras(self.trainer.iter)
+        extra = training_extras(self.trainer.iter, self.trainer.loader_state)
         error = ""
         try:
             self._checkpointer.save(name, **extra)
@@ -97,10 +97,15 @@ class Checkpointing(HookBase):
         self._saved = self.trainer.iter
 
 
-def training_extras(iteration: int) -> dict:
-    """What a checkpoint holds besides model, trainer and average: iteration and all processes' random states."""
-    states = comm.all_gather(capture_random_state())
-    return {"iteration": iteration, "random_states": states, "world_size": comm.get_world_size()}
+def training_extras(iteration: int, loader_state: Mapping | None = None) -> dict:
+    """What a checkpoint holds besides model, trainer and average.
+
+    Iteration, all processes' random states and, joined, what their loaders need to go on (`TrainStep.loader_state`).
+    """
+    states, loaders = zip(*comm.all_gather((capture_random_state(), dict(loader_state or {}))), strict=True)
+    joined = {key: value for state in loaders for key, value in state.items()}
+    extras = {"iteration": iteration, "random_states": list(states), "world_size": comm.get_world_size()}
+    return extras | ({"loader": joined} if joined else {})
 
 
 class EvalHook(d2_hooks.EvalHook):
@@ -159,7 +164,7 @@ class BestCheckpoint(HookBase):
             return
         step = min(self.trainer.iter, self.trainer.max_iter - 1)
         self.trainer.best = {"metric": self._metric, "value": value, "iteration": step}
-        self._checkpointer.save_best(self._metric, value, **training_extras(step))
+        self._checkpointer.save_best(self._metric, value, **training_extras(step, self.trainer.loader_state))
         logger.info("Best so far: %s %.2f after iteration %d.", self._metric, value, step)
 
 

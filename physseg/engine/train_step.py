@@ -111,6 +111,11 @@ class TrainStep(TrainerBase):
         self.data_loader = data_loader
         self._batches = iter(data_loader)
 
+    @property
+    def loader_state(self) -> dict:
+        """What the loader needs to go on after the last batch; empty where the iteration's number is enough."""
+        return getattr(self.data_loader, "state_dict", dict)()
+
     def run_step(self) -> None:
         """Run one iteration.
 

@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from detectron2.config import CfgNode
@@ -74,12 +74,18 @@ class Trainer(DefaultTrainer):
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.best: dict | None = None
         self._random_states: list[dict] = []
+        self._loader_state: dict = {}
         self.register_hooks(self.build_hooks())
 
     @property
     def stop_requested(self) -> int:
         """The signal that asked for a stop, or 0; the same in all processes after an iteration."""
         return self._trainer.stop_requested
+
+    @property
+    def loader_state(self) -> dict:
+        """See `TrainStep.loader_state`."""
+        return self._trainer.loader_state
 
     def resume_or_load(self, resume: bool = True) -> None:
         """Continue from the newest readable checkpoint in OUTPUT_DIR, or start afresh from MODEL.WEIGHTS.
@@ -105,6 +111,7 @@ class Trainer(DefaultTrainer):
         extra = self.checkpointer.load_newest()
         self.start_iter = self.iter = int(extra["iteration"]) + 1
         self._random_states = extra["random_states"]
+        self._loader_state = extra.get("loader", {})
         if len(self._random_states) != comm.get_world_size():
             logger.warning(
                 "The checkpoint is of %d processes, this run has %d: random numbers drawn inside the model differ.",
@@ -139,12 +146,24 @@ class Trainer(DefaultTrainer):
             OSError: a checkpoint could not be written.
         """
         if self.start_iter < self.max_iter:
-            self._trainer.start(self.build_train_loader(self.cfg, self.start_iter))
+            self._trainer.start(self._loader())
         # Later than everything that may draw random numbers on the way to the first iteration.
         if comm.get_rank() < len(self._random_states):
             restore_random_state(self._random_states[comm.get_rank()])
         super().train()
         return getattr(self, "_last_eval_results", None)
+
+    def _loader(self) -> Iterable:
+        """Batches from ``start_iter`` on."""
+        loader = self.build_train_loader(self.cfg, self.start_iter)
+        if self.start_iter and hasattr(loader, "load_state_dict"):
+            if not self._loader_state:
+                raise ValueError(
+                    f"{self.cfg.OUTPUT_DIR}: the checkpoint does not say how far its data was read; it was trained on "
+                    "other data. Start with MODEL.WEIGHTS instead of --resume."
+                )
+            loader.load_state_dict(self._loader_state)
+        return loader
 
     def build_hooks(self) -> list[HookBase | None]:
         """Hooks in the order they run in after each iteration."""

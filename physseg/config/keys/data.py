@@ -46,6 +46,9 @@ LOADER = Area("Loading", "Batches by position: a resumed training sees the very 
     Key("DATALOADER.NUM_WORKERS", 4, Int(0, 1024), "Processes that load images, of each training process; 0: itself."),
     Key("DATALOADER.SKIP_BROKEN", False, Bool(),
         "True replaces a training image that cannot be read by another and counts it; False stops and names it."),
+    Key("DATALOADER.LANES", 16, Int(1, 100_000),
+        "Tars are read in as many lanes, fewer where there are fewer tars or the batch does not divide; processes and "
+        "workers share them out. Part of what decides the order of samples."),
     Key("DATALOADER.SAMPLER_TRAIN", "TrainingSampler", Only("TrainingSampler"), "Samples are drawn evenly."),
     Key("DATALOADER.FILTER_EMPTY_ANNOTATIONS", False, Only(False), "Made for instances; every image has a label map."),
     Key("DATALOADER.ASPECT_RATIO_GROUPING", False, Only(False), "Crops are of one size."),

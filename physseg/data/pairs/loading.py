@@ -7,6 +7,7 @@ from typing import Any
 from detectron2.config import CfgNode
 from detectron2.modeling import META_ARCH_REGISTRY
 
+from physseg.data.pairs.lanes import TarLanes, TarLoader, count_lanes
 from physseg.data.pairs.mapper import PairMapper
 from physseg.data.pairs.records import (
     check_contrast,
@@ -16,6 +17,7 @@ from physseg.data.pairs.records import (
     read_image_folder,
 )
 from physseg.data.pairs.sources import IMAGES, LABEL_MAPS, PAIRS, TARS, PairSource, find_source, training_kind
+from physseg.data.pairs.tars import expand_tars
 
 logger = logging.getLogger(__name__)
 
@@ -83,3 +85,30 @@ def read_records(source: PairSource, skip_broken: bool = False) -> list[dict[str
 def build_pair_mapper(cfg: CfgNode) -> PairMapper:
     """The mapper of a config whose model learns from pairs or images."""
     return PairMapper(cfg, wants_captions(cfg))
+
+
+def build_tar_loader(cfg: CfgNode, seed: int, rank: int, world_size: int, pin_memory: bool) -> TarLoader:
+    """Loader of one process of webdataset tars, at their beginning.
+
+    Raises:
+        ImportError: the extra "pairs" is not installed.
+        ValueError: the lanes cannot be shared out over the processes, or a share of the data is asked for.
+    """
+    try:
+        tars = expand_tars([tar for name in cfg.DATASETS.TRAIN for tar in find_source(name, cfg).tars])
+    except ImportError as error:
+        raise ImportError('tars need the package webdataset: pip install "physseg[pairs]"') from error
+    if cfg.DATASETS.TRAIN_SHARE != 1:
+        raise ValueError("DATASETS.TRAIN_SHARE: tars are taken whole; name fewer of them instead")
+    batch = cfg.SOLVER.IMS_PER_BATCH
+    lanes = count_lanes(len(tars), batch, cfg.DATALOADER.LANES)
+    if lanes % world_size:
+        raise ValueError(
+            f"{len(tars)} tars and a batch of {batch} make {lanes} lanes, which {world_size} processes cannot share: "
+            "DATALOADER.LANES must allow a number that the processes divide, and there must be as many tars"
+        )
+    own = range(rank * lanes // world_size, (rank + 1) * lanes // world_size)
+    logger.info("%d tars in %d lanes of %s", len(tars), lanes, ", ".join(cfg.DATASETS.TRAIN))
+    captions, skip_broken = wants_captions(cfg), cfg.DATALOADER.SKIP_BROKEN
+    stream = TarLanes(tars, build_pair_mapper(cfg), lanes, own, batch // lanes, seed, captions, skip_broken)
+    return TarLoader(stream, cfg.DATALOADER.NUM_WORKERS, pin_memory)
