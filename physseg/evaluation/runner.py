@@ -26,6 +26,7 @@ from physseg.data.specs import find_spec
 from physseg.evaluation.evaluator import SegmentationEvaluator, build_evaluator
 from physseg.evaluation.image_counts import ImageCounts, ImageLog
 from physseg.evaluation.loop import STAGES, Timing, evaluate_dataset
+from physseg.evaluation.patch_names import evaluate_patch_names
 from physseg.evaluation.protocol import (
     changed_entries,
     collect_protocol,
@@ -147,6 +148,11 @@ def _run_one(model, cfg, name, evaluator, prints, results_dir: Path, encode, bui
         timing=timing,
     )
     log.close()
+    if cfg.TEST.PATCH_ACCURACY:
+        # On every image, whatever an interrupted run had counted: it costs CLIP alone.
+        patches = evaluate_patch_names(
+            model, build_loader(cfg, name, batch_size=1, skip=frozenset()), name, training_classes(cfg)
+        )
     gathered = comm.gather(list(evaluator.images.values()))
     if comm.is_main_process():
         images = {entry.file_name: entry for share in reversed(gathered) for entry in share}
@@ -157,6 +163,8 @@ def _run_one(model, cfg, name, evaluator, prints, results_dir: Path, encode, bui
             for file_name in sorted(images):
                 merged.append(images[file_name])
             merged.close()
+        if cfg.TEST.PATCH_ACCURACY:
+            values["sem_seg"].update(_without_nan(patches))
         record = _record(cfg, name, evaluator, values["sem_seg"], prints, timing, encode)
         write_json_atomic(results_dir / f"{key}.json", record)
         for path in results_dir.glob(f"{key}.rank*.jsonl"):

@@ -5,6 +5,7 @@ import pytest
 import torch
 from detectron2.data import MetadataCatalog
 
+from physseg.evaluation import runner
 from physseg.evaluation.image_counts import ImageLog
 from physseg.evaluation.runner import run_benchmarks
 
@@ -41,6 +42,25 @@ def test_the_record_says_how_the_number_came_about(model, cfg, benchmarks, tmp_p
     assert sum(record["timing"]["shares"].values()) == pytest.approx(1.0)
     # "grass, lawn" is seen by name; the folded background of PAS-20b belongs to neither group.
     assert record["seen_unseen"]["by_name"]["flags"] == [False, True, False]
+
+
+def test_patch_accuracy_is_counted_on_every_image(model, cfg, benchmarks, tmp_path, monkeypatch):
+    """Also on those that an interrupted run had segmented; what is no number is null in the file."""
+    seen = []
+
+    def count(model, loader, name, training_classes):
+        seen.append([x["file_name"] for batch in loader for x in batch])
+        return {"patch_accuracy": 50.0, "patch_accuracy_unseen": float("nan")}
+
+    monkeypatch.setattr(runner, "evaluate_patch_names", count)
+    cfg.TEST.PATCH_ACCURACY = True
+    model.fail_after = 3
+    with pytest.raises(KeyboardInterrupt):
+        run_benchmarks(model, cfg, benchmarks[:1], tmp_path)
+    model.fail_after = None
+    (record,) = run_benchmarks(model, cfg, benchmarks[:1], tmp_path)
+    assert [len(set(names)) for names in seen] == [5]
+    assert (record["metrics"]["patch_accuracy"], record["metrics"]["patch_accuracy_unseen"]) == (50.0, None)
 
 
 def test_batch_size_changes_no_number(model, cfg, benchmarks, tmp_path):
