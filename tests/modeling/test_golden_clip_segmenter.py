@@ -80,4 +80,6 @@ def test_pamr(key, steps, dilations):
     found = pamr(maps, weights, steps, dilations)
     assert np.abs(found[:, ::2, ::2].numpy() - expected[key]).max() < 1e-5
     # Classes in chunks give the same numbers.
-    assert torch.equal(found, torch.cat([pamr(part, weights, steps, dilations) for part in maps.split(3)]))
+    parts = torch.cat([pamr(part, weights, steps, dilations) for part in maps.split(3)])
+    # But for rounding: where a vector ends depends on the size, and a fused product rounds once.
+    torch.testing.assert_close(found, parts, rtol=0, atol=1e-6)
