@@ -7,6 +7,9 @@ from collections.abc import Callable, Sequence
 
 from physseg.inference.predictor import split_words
 
+# More than any machine has cores or GPUs; what is above is a slip of the keyboard.
+MOST_PROCESSES = 1024
+
 
 def new_parser(doc: str, **options) -> argparse.ArgumentParser:
     """A parser whose help is a module's docstring, with the option that the boundary understands.

@@ -10,7 +10,7 @@ import json
 import sys
 from collections.abc import Sequence
 
-from physseg.cli.arguments import new_parser, number, some_path
+from physseg.cli.arguments import MOST_PROCESSES, new_parser, number, some_path
 from physseg.config import load_config
 from physseg.data.checking import check_dataset, format_reports
 from physseg.data.custom import register_custom
@@ -24,10 +24,12 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("datasets", nargs="*", help="keys or registered names; default: training set and benchmarks")
     parser.add_argument("--toy", action="store_true", help="the toy world's training set and benchmarks")
     parser.add_argument("--root", type=some_path, help="data root; default: $DETECTRON2_DATASETS, or 'datasets'")
-    parser.add_argument("--config-file", help="a config whose DATASETS.CUSTOM to register and, by default, to check")
+    parser.add_argument(
+        "--config-file", type=some_path, help="a config whose DATASETS.CUSTOM to register and, by default, to check"
+    )
     parser.add_argument("--quick", action="store_true", help="count files only; read none")
     parser.add_argument("--decode-images", action="store_true", help="also decode every image, to find truncated ones")
-    parser.add_argument("--workers", type=number(int, 1), help="processes; default: one per core")
+    parser.add_argument("--workers", type=number(int, 1, MOST_PROCESSES), help="processes; default: one per core")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     return parser
 
@@ -50,7 +52,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     unknown = [name for name in names if find_spec(name) is None and name not in custom]
     if unknown:
         keys = [spec.key for spec in all_specs()]
-        print(f"error: no data set {', '.join(unknown)}; expected one of {', '.join(keys + custom)}", file=sys.stderr)
+        print(
+            f"error: no data set {', '.join(map(repr, unknown))}; expected one of {', '.join(keys + custom)}",
+            file=sys.stderr,
+        )
         return 2
 
     reports = [
@@ -65,4 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for name in names
     ]
     print(json.dumps([report.to_dict() for report in reports], indent=2) if arguments.json else format_reports(reports))
-    return int(any(not report.ready for report in reports))
+    missing = [report.name for report in reports if not report.ready]
+    if missing:
+        print(f"failed: not ready: {', '.join(missing)} (see above)", file=sys.stderr)
+    return int(bool(missing))

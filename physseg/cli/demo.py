@@ -22,6 +22,8 @@ from physseg import signals
 from physseg.cli.arguments import new_parser
 from physseg.config import check_device, load_config
 from physseg.data.conversion import convert
+from physseg.data.custom import register_custom
+from physseg.data.registration import check_registered
 from physseg.data.specs import TOY, datasets_root, get_specs
 from physseg.engine.trainer import Trainer
 from physseg.engine.weights import load_weights
@@ -53,6 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     with signals.explained("The same command goes on from here."):
         cfg = load_config(CONFIG, args.opts, output_dir=args.output)
         check_device(cfg.MODEL.DEVICE)
+        register_custom(cfg)
+        check_registered(cfg.DATASETS.TEST, "DATASETS.TEST")
         demo(cfg)
     return 0
 

@@ -23,15 +23,16 @@ from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
 from physseg import signals
-from physseg.cli.arguments import add_model, new_parser, number, some_path, split_at_first_key
+from physseg.cli.arguments import MOST_PROCESSES, add_model, new_parser, number, some_path, split_at_first_key
 from physseg.cli.boundary import run_in_process
 from physseg.config import check_device, load_config
 from physseg.data.custom import register_custom
+from physseg.data.registration import check_registered
 from physseg.data.specs import find_spec
 from physseg.engine.launch import launch
 from physseg.engine.weights import load_weights
 from physseg.evaluation.pictures import choose_evenly, most_different, read_image_counts, save_pictures
-from physseg.evaluation.report import Run, write_report
+from physseg.evaluation.report import Run, read_curves, write_report
 from physseg.evaluation.runner import benchmark_key, run_benchmarks
 from physseg.evaluation.tables import (
     columns_of,
@@ -45,7 +46,7 @@ from physseg.evaluation.tables import (
 from physseg.folder_lock import folder_lock
 from physseg.inference.choice import choose_model
 from physseg.memory import keep_freed_memory
-from physseg.paths import writable_folder
+from physseg.paths import existing_file, writable_folder
 
 logger = logging.getLogger("physseg")
 
@@ -61,6 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if weights is not None:
             cfg.MODEL.WEIGHTS = weights
         check_device(cfg.MODEL.DEVICE)
+        check_registered(cfg.DATASETS.TEST, "DATASETS.TEST")
+        if args.metrics_file is not None:
+            read_curves(existing_file(args.metrics_file, "metrics file of a training"))
         writable_folder(results_folder(cfg, args), "folder of the results")
         launch(run_in_process, args.num_gpus, device=cfg.MODEL.DEVICE, args=(run, cfg, args))
     return 0
@@ -70,16 +74,23 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = new_parser(__doc__)
     add_model(parser)
-    parser.add_argument("--compare-weights", metavar="FILE", help="a second checkpoint to set beside the first")
+    parser.add_argument(
+        "--compare-weights", type=some_path, metavar="FILE", help="a second checkpoint to set beside the first"
+    )
     parser.add_argument("--benchmarks", nargs="+", metavar="KEY", help="a847 pc459 ...; default: DATASETS.TEST")
     parser.add_argument(
-        "--num-gpus", type=number(int, 1), default=1, help="processes; with MODEL.DEVICE cpu, on the CPU"
+        "--num-gpus",
+        type=number(int, 1, MOST_PROCESSES),
+        default=1,
+        help="processes; with MODEL.DEVICE cpu, on the CPU",
     )
     parser.add_argument("--results", type=some_path, metavar="FOLDER", help="default: OUTPUT_DIR/benchmarks")
     parser.add_argument(
         "--save-pictures", type=number(int, 0), default=0, metavar="N", help="per benchmark, for the report"
     )
-    parser.add_argument("--metrics-file", metavar="FILE", help="metrics.json of the training, for the report's curves")
+    parser.add_argument(
+        "--metrics-file", type=some_path, metavar="FILE", help="metrics.json of the training, for the report's curves"
+    )
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config overrides")
     return parser
 
@@ -131,6 +142,8 @@ def _run(cfg, args: argparse.Namespace, folder: Path) -> None:
     names = run_names([weights for weights, _ in checkpoints])
     if not getattr(model, "needs_training", True) and not args.compare_weights:
         names = [f"{cfg.MODEL.DENSE.METHOD}, {cfg.MODEL.CLIP.NAME} {cfg.MODEL.CLIP.PRETRAINED}".strip()]
+    if args.compare_weights:
+        load(model, cfg.MODEL.WEIGHTS)  # do they fit? They are wanted only after the first have been evaluated
     runs = [
         evaluate(model, cfg, weights, place, name) for (weights, place), name in zip(checkpoints, names, strict=True)
     ]

@@ -12,11 +12,12 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
-from physseg.cli.arguments import new_parser
+from physseg.cli.arguments import new_parser, some_path
 from physseg.config import load_config
 from physseg.engine.light_weights import lighten
 from physseg.engine.weights import read_checkpoint
 from physseg.io import atomic_write
+from physseg.paths import writable_file
 
 
 def parser() -> argparse.ArgumentParser:
@@ -24,7 +25,9 @@ def parser() -> argparse.ArgumentParser:
     parser = new_parser(__doc__)
     parser.add_argument("source", type=Path, metavar="SRC", help="physseg checkpoint")
     parser.add_argument("target", type=Path, metavar="DST.safetensors", help="file to write")
-    parser.add_argument("--config-file", required=True, metavar="F", help="says which CLIP training began with")
+    parser.add_argument(
+        "--config-file", type=some_path, required=True, metavar="F", help="says which CLIP training began with"
+    )
     return parser
 
 
@@ -33,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     if args.target.suffix != ".safetensors":
         raise ValueError(f"{args.target}: a light file is a .safetensors file; give it that ending")
+    writable_file(args.target)
     cfg = load_config(args.config_file)
     checkpoint = read_checkpoint(args.source)
     state_dict = checkpoint["model"] | checkpoint.get("ema", {}).get("average", {})

@@ -15,18 +15,21 @@ from detectron2.modeling import build_model
 from detectron2.utils.env import seed_all_rng
 
 from physseg.analysis.loss_gradients import markdown_table, mean_gradients, measure_gradients
-from physseg.cli.arguments import new_parser
+from physseg.cli.arguments import new_parser, some_path
 from physseg.config import load_config
 from physseg.data.loaders import build_train_loader
 from physseg.engine.gradients import keep_compiled_graphs
 from physseg.engine.weights import load_weights
 from physseg.io import write_json_atomic
+from physseg.paths import writable_file
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = new_parser(__doc__)
-    parser.add_argument("--config-file", required=True, metavar="FILE", help="a config with the losses to compare")
+    parser.add_argument(
+        "--config-file", type=some_path, required=True, metavar="FILE", help="a config with the losses to compare"
+    )
     parser.add_argument("--batches", type=int, default=8, metavar="N", help="training batches (default: 8)")
     parser.add_argument("--output", metavar="FILE", help="also write the numbers as JSON")
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config overrides")
@@ -38,6 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     if args.batches < 1:
         raise ValueError(f"--batches must be 1 or more; got {args.batches}")
+    if args.output is not None:
+        writable_file(args.output)
     cfg = load_config(args.config_file, args.opts)
     if not (cfg.MODEL.PATCH_ALIGNMENT.ENABLED or cfg.MODEL.STRUCTURE.ENABLED):
         raise ValueError("nothing to compare: MODEL.PATCH_ALIGNMENT.ENABLED and MODEL.STRUCTURE.ENABLED are both False")

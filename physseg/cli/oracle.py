@@ -16,7 +16,7 @@ from detectron2.modeling import build_model
 from detectron2.utils.logger import setup_logger
 
 from physseg.analysis.oracle_study import name_by_overlap, name_true_regions
-from physseg.cli.arguments import new_parser
+from physseg.cli.arguments import new_parser, some_path
 from physseg.config import load_config
 from physseg.data.images import read_image, read_label_map
 from physseg.data.loaders import build_test_loader
@@ -34,7 +34,7 @@ CROPS_AT_ONCE = 32
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = new_parser(__doc__)
-    parser.add_argument("--config-file", required=True, metavar="FILE")
+    parser.add_argument("--config-file", type=some_path, required=True, metavar="FILE")
     parser.add_argument("--weights", metavar="FILE", help="checkpoint of the model; default: MODEL.WEIGHTS")
     parser.add_argument("--benchmark", default="a150", metavar="KEY")
     parser.add_argument("--connected", action="store_true", help="name ground-truth components one by one")

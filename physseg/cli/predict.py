@@ -17,8 +17,9 @@ from tqdm import tqdm
 
 from physseg import signals
 from physseg.cli.arguments import add_model, add_vocabulary, new_parser, number, some_path, vocabulary_of
-from physseg.cli.predict_tiles import add_tile_options, segment_by_tiles, tile_options
+from physseg.cli.predict_tiles import add_tile_options, check_tile_options, segment_by_tiles, tile_options
 from physseg.data.images import BrokenFileError
+from physseg.data.vocabularies import check_vocabulary
 from physseg.inference.choice import choose_model
 from physseg.inference.files import Job, OutputOptions, predict_files
 from physseg.inference.find import find_files, is_video
@@ -86,6 +87,8 @@ def parser() -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> tuple[list[str], int]:
     """Predict everything; returns what was wrong with which file, and how many went well."""
     vocabulary = vocabulary_of(args)
+    check_vocabulary([args.other], "--other")
+    check_tile_options(args)
     model = choose_model(args.model, args.config_file, args.weights, args.opts)
     jobs, left_out = find_files(args.inputs, args.output)
     for text in left_out:

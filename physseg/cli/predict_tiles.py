@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from tqdm import tqdm
 
+from physseg.cli.arguments import number
 from physseg.data.images import BrokenFileError
 from physseg.inference.files import Job, OutputOptions
 from physseg.inference.predictor import Predictor
@@ -30,10 +31,21 @@ def add_tile_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--range",
         nargs=2,
-        type=float,
+        type=number(float),
         metavar=("LOW", "HIGH"),
         help="values shown as black and white, for other than 8 bit; default: the 2nd and 98th percentile of each band",
     )
+
+
+def check_tile_options(args: argparse.Namespace) -> None:
+    """Check that nothing is asked for that only --tile does.
+
+    Raises:
+        ValueError: something is.
+    """
+    asked = [name for name in ("tile_overlap", "bands", "range") if getattr(args, name) is not None]
+    if asked and args.tile is None:
+        raise ValueError(f"--{asked[0].replace('_', '-')} is for large pictures: it goes with --tile")
 
 
 def tile_options(args: argparse.Namespace, predictor: Predictor) -> TileOptions:

@@ -11,7 +11,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from physseg.cli.arguments import new_parser, number, some_path
+from physseg.cli.arguments import MOST_PROCESSES, new_parser, number, some_path
 from physseg.data.checking import check_dataset, format_reports
 from physseg.data.conversion import convert
 from physseg.data.download import download_archives, manual_steps
@@ -24,7 +24,7 @@ def parser() -> argparse.ArgumentParser:
     parser = new_parser(__doc__)
     parser.add_argument("datasets", nargs="+", metavar="KEY", help="of data sets, such as a150 or coco_stuff")
     parser.add_argument("--root", type=some_path, help="data root; default: $DETECTRON2_DATASETS, or 'datasets'")
-    parser.add_argument("--workers", type=number(int, 1), help="processes; default: one per core")
+    parser.add_argument("--workers", type=number(int, 1, MOST_PROCESSES), help="processes; default: one per core")
     parser.add_argument("--overwrite", action="store_true", help="write label maps that exist again")
     parser.add_argument("--toy", action="store_true", help="prepare the toy world's counterpart instead")
     parser.add_argument("--download", action="store_true", help="first fetch and unpack what has a plain URL")
@@ -71,4 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
     reports = [check_dataset(spec, root, thorough=False) for spec in specs]
     print(format_reports(reports))
-    return int(failed or any(not report.ready for report in reports))
+    missing = [report.name for report in reports if not report.ready]
+    if missing:
+        print(f"failed: not ready: {', '.join(missing)} (see above)", file=sys.stderr)
+    return int(failed or bool(missing))

@@ -11,11 +11,17 @@ from pathlib import Path
 
 import torch
 
-from physseg.cli.arguments import new_parser, number, some_path
+from physseg.cli.arguments import MOST_PROCESSES, new_parser, number, some_path
 from physseg.engine.checkpoint_files import read_file
 from physseg.paths import existing_file, writable_folder
 from physseg.toy_world.clip import WEIGHTS_PATH
 from physseg.toy_world.pretrain import Recipe, pretrain
+
+# A third of an evaluation's pictures are of backgrounds.
+_LEAST = dict.fromkeys(("eval_count", "final_count"), 3) | dict.fromkeys(
+    ("steps", "crop_batch", "picture_batch", "picture_every", "pool_crops", "pool_pictures", "passes", "eval_every"), 1
+)
+_LEAST["kept_blocks"] = -1
 
 
 def parser() -> argparse.ArgumentParser:
@@ -23,11 +29,16 @@ def parser() -> argparse.ArgumentParser:
     parser = new_parser(__doc__)
     parser.add_argument("--output-dir", type=some_path, default="output/toy_clip", help="default: output/toy_clip")
     parser.add_argument("--start", type=Path, help="weights of an earlier run to go on from; take another --seed then")
-    parser.add_argument("--threads", type=number(int, 1), default=torch.get_num_threads(), help="default: one per core")
+    parser.add_argument(
+        "--threads", type=number(int, 1, MOST_PROCESSES), default=torch.get_num_threads(), help="default: one per core"
+    )
     for field in fields(Recipe):
         option = "--" + field.name.replace("_", "-")
         parser.add_argument(
-            option, type=number(type(field.default), 0), default=field.default, help=f"default: {field.default}"
+            option,
+            type=number(type(field.default), _LEAST.get(field.name, 0)),
+            default=field.default,
+            help=f"default: {field.default}",
         )
     return parser
 

@@ -11,7 +11,8 @@ import argparse
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from physseg.cli.arguments import new_parser
+from physseg.cli.arguments import new_parser, number, some_path
+from physseg.config import check_device, load_config
 from physseg.inference.choice import choose_model
 from physseg.inference.models import MODELS, find_model, load
 from physseg.inference.predictor import Predictor
@@ -27,25 +28,27 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--model", action="append", metavar="NAME", dest="models", help="a model by name; may be repeated; default: all"
     )
-    parser.add_argument("--config-file", metavar="F", help="a model of your own, by config")
-    parser.add_argument("--weights", metavar="W", help="a checkpoint of your own, or a published one of CAT-Seg")
+    parser.add_argument("--config-file", type=some_path, metavar="F", help="a model of your own, by config")
+    parser.add_argument(
+        "--weights", type=some_path, metavar="W", help="a checkpoint of your own, or a published one of CAT-Seg"
+    )
     parser.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1; default: a GPU if there is one")
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to listen at; the default is this machine alone, 0.0.0.0 all"
     )
-    parser.add_argument("--port", type=int, help="default: the first free one from 7860 on")
+    parser.add_argument("--port", type=number(int, 1, 65535), help="default: the first free one from 7860 on")
     limits = Limits()
-    parser.add_argument("--max-upload", type=int, default=limits.upload, metavar="MB")
-    parser.add_argument("--max-words", type=int, default=limits.words, metavar="N", help="255 at most")
+    parser.add_argument("--max-upload", type=number(int, 1, 10_000), default=limits.upload, metavar="MB")
+    parser.add_argument("--max-words", type=number(int, 1, 255), default=limits.words, metavar="N", help="255 at most")
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until Ctrl-C."""
     args = parser().parse_args(argv)
-    if not 1 <= args.max_words <= 255 or args.max_upload < 1:
-        raise ValueError("--max-words: expected 1 to 255; --max-upload: expected 1 or more")
     import_gradio()
+    if args.device is not None:
+        check_device(args.device)
     loaders = _loaders(args)
     keep_freed_memory()
     if args.host not in ("127.0.0.1", "localhost", "::1"):
@@ -70,6 +73,7 @@ def _loaders(args: argparse.Namespace) -> dict[str, Callable[[], Predictor]]:
     opts = ("MODEL.DEVICE", args.device) if args.device else ()
     if args.config_file or args.weights:
         own = choose_model(None, args.config_file, args.weights)
+        load_config(own.config_file, opts)  # what is wrong in it is said now, not to the page's first visitor
         loaders[own.title] = partial(Predictor, own.config_file, own.weights, None, opts)
     names = args.models or ([] if loaders else [model.name for model in MODELS])
     for name in names:

@@ -19,7 +19,7 @@ from dataclasses import asdict
 import torch
 
 from physseg.analysis.category_similarity import PAPER, category_similarity
-from physseg.cli.arguments import new_parser, split_at_first_key
+from physseg.cli.arguments import new_parser, some_path, split_at_first_key
 from physseg.config import load_config
 from physseg.data.custom import register_custom
 from physseg.data.mapper import dataset_vocabulary, training_metadata
@@ -34,7 +34,9 @@ from physseg.toy_world.clip import WEIGHTS
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = new_parser(__doc__)
-    parser.add_argument("--config-file", required=True, metavar="FILE", help="says which CLIP and which templates")
+    parser.add_argument(
+        "--config-file", type=some_path, required=True, metavar="FILE", help="says which CLIP and which templates"
+    )
     parser.add_argument("--benchmarks", nargs="+", metavar="KEY", help="default: the six, toy ones for the toy CLIP")
     parser.add_argument("--clip", metavar="NAME", help="open_clip model whose text encoder is taken, not the config's")
     parser.add_argument(

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from tqdm import tqdm
 
-from physseg.cli.arguments import new_parser, number, some_path
+from physseg.cli.arguments import MOST_PROCESSES, new_parser, number, some_path
 from physseg.config import check_device, load_config
 from physseg.data.custom import register_custom
 from physseg.data.registration import check_registered
@@ -33,14 +33,19 @@ from physseg.structure.options import FILE_SOURCES
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = new_parser(__doc__)
-    parser.add_argument("--config-file", default="configs/physseg_vitb16.yaml", help="settings of the sources")
+    parser.add_argument(
+        "--config-file", type=some_path, default="configs/physseg_vitb16.yaml", help="settings of the sources"
+    )
     parser.add_argument("--dataset", nargs="+", help="registered data sets; default: DATASETS.TRAIN")
     parser.add_argument("--sources", nargs="+", choices=FILE_SOURCES, help="default: MODEL.STRUCTURE.SOURCES")
     parser.add_argument(
         "--output", type=some_path, required=True, help="folder of the maps, later MODEL.STRUCTURE.MAPS_ROOT"
     )
     parser.add_argument(
-        "--workers", type=number(int, 0), default=0, help="processes; default: one per core, on a GPU at most 4"
+        "--workers",
+        type=number(int, 0, MOST_PROCESSES),
+        default=0,
+        help="processes; default: one per core, on a GPU at most 4",
     )
     parser.add_argument("--device", default="cpu", help="where SuperPoint runs")
     parser.add_argument(

@@ -14,8 +14,9 @@ import sys
 from collections.abc import Sequence
 
 from physseg import signals
-from physseg.cli.arguments import new_parser, number
+from physseg.cli.arguments import MOST_PROCESSES, new_parser, number, some_path
 from physseg.io import write_text_atomic
+from physseg.paths import writable_file, writable_folder
 from physseg.sweep import run_folder
 from physseg.sweep.comparisons import comparison_lines
 from physseg.sweep.confirm import write_confirmation
@@ -31,16 +32,24 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     result = new_parser(__doc__)
     result.add_argument("sweep", metavar="FILE", help="a sweep file, such as configs/sweeps/toy_table3.yaml")
-    result.add_argument("--jobs", type=number(int, 1), default=1, metavar="N", help="trainings at once (default: 1)")
-    result.add_argument("--output", metavar="FOLDER", help="folder of the runs (default: what the file says)")
+    result.add_argument(
+        "--jobs", type=number(int, 1, MOST_PROCESSES), default=1, metavar="N", help="trainings at once (default: 1)"
+    )
+    result.add_argument(
+        "--output", type=some_path, metavar="FOLDER", help="folder of the runs (default: what the file says)"
+    )
     result.add_argument(
         "--retries", type=number(int, 0), default=1, metavar="N", help="more tries of a failed run (default: 1)"
     )
     result.add_argument("--dry-run", action="store_true", help="check the file and show the commands, run nothing")
     result.add_argument("--table-only", action="store_true", help="write the table of the runs that are done")
-    result.add_argument("--confirm", metavar="FILE", help="write the sweep file that confirms the best rows")
+    result.add_argument(
+        "--confirm", type=some_path, metavar="FILE", help="write the sweep file that confirms the best rows"
+    )
     result.add_argument("--families", nargs="+", metavar="PREFIX", help="for --confirm: how a family's rows begin")
-    result.add_argument("--fresh-seeds", type=int, default=10, metavar="N", help="for --confirm (default: 10)")
+    result.add_argument(
+        "--fresh-seeds", type=number(int, 1, 1000), default=10, metavar="N", help="for --confirm (default: 10)"
+    )
     result.add_argument(
         "--together-with",
         nargs="+",
@@ -62,8 +71,10 @@ def main(argv: Sequence[str] | None = None, command: Sequence[str] = TRAIN_COMMA
     logging.basicConfig(level=logging.INFO, format="[%(asctime)s] %(message)s", datefmt="%H:%M:%S", force=True)
     try:
         sweep = load_sweep(args.sweep, args.output)
-        if args.jobs < 1 or args.retries < 0:
-            raise ValueError("--jobs must be 1 or more, --retries 0 or more.")
+        if args.families and not args.confirm:
+            raise ValueError("--families says which rows --confirm FILE is about: give that, too.")
+        if args.confirm:
+            writable_file(args.confirm, "sweep file to write")
         if args.dry_run:
             for run in sweep.runs:
                 state = "done" if run_folder.read_results(run) is not None else "to do"
@@ -77,6 +88,7 @@ def main(argv: Sequence[str] | None = None, command: Sequence[str] = TRAIN_COMMA
             print("\n".join(write_confirmation(sweep, table, args.families, args.fresh_seeds, args.confirm)))
             return 0
         more = [load_sweep(file) for file in args.together_with or ()]
+        writable_folder(sweep.folder)
         complete = _run(sweep, args, command)
     except KeyboardInterrupt as stop:
         return signals.report(stop)

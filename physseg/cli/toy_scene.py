@@ -11,6 +11,7 @@ from PIL import Image
 
 from physseg.cli.arguments import new_parser
 from physseg.io import atomic_write
+from physseg.paths import writable_file
 from physseg.toy_world.example import toy_scene
 
 
@@ -30,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     if args.seed < 0 or not 24 <= args.height <= 10_000:
         parser().error("--seed must be 0 or more, --height between 24 and 10000")
+    writable_file(args.target)
     image, names, _ = toy_scene(args.seed, args.height)
     with atomic_write(args.target) as temporary:
         Image.fromarray(image).save(temporary)

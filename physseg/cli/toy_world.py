@@ -10,7 +10,7 @@ import argparse
 import os
 from collections.abc import Sequence
 
-from physseg.cli.arguments import new_parser, number, some_path
+from physseg.cli.arguments import MOST_PROCESSES, new_parser, number, some_path
 from physseg.paths import writable_folder
 from physseg.toy_world.caption_files import write_toy_captions
 from physseg.toy_world.make import make_toy_world
@@ -24,7 +24,9 @@ def parser() -> argparse.ArgumentParser:
         "--root", type=some_path, default=default, help="folder of all datasets (default: $DETECTRON2_DATASETS)"
     )
     parser.add_argument("--seed", type=number(int, 0), default=0, help="another seed gives other scenes (default: 0)")
-    parser.add_argument("--processes", type=number(int, 1), default=None, help="writers (default: one per core)")
+    parser.add_argument(
+        "--processes", type=number(int, 1, MOST_PROCESSES), default=None, help="writers (default: one per core)"
+    )
     return parser
 
 

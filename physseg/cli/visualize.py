@@ -34,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", type=some_path, required=True, help="folder of the sheets")
     parser.add_argument("--labels", type=Path, help="a label map, or a folder of label maps with the images' names")
     parser.add_argument("--ignore-label", type=number(int, 0), default=255)
-    parser.add_argument("--config-file", default="configs/physseg_vitb16.yaml")
+    parser.add_argument("--config-file", type=some_path, default="configs/physseg_vitb16.yaml")
     parser.add_argument("--weights", type=some_path, help="a trained physseg checkpoint")
     parser.add_argument("--columns", type=number(int, 0), default=0, help="panels per row; default: one row")
     parser.add_argument("--format", choices=("png", "jpg"), default="png")
@@ -49,7 +49,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     cfg = load_config(args.config_file, args.opts)
     options = structure_options(cfg)
-    superpoint = SuperPointSource(options.superpoint)
     model = None
     if args.weights:
         model = Predictor(args.config_file, weights=args.weights, opts=args.opts).model
@@ -61,6 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not images:
         raise FileNotFoundError(f"no images ({', '.join(IMAGE_EXTENSIONS)}) in {args.input}")
     writable_folder(args.output)
+    superpoint = SuperPointSource(options.superpoint)
     problems = []
     for job in images:
         try:

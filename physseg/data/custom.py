@@ -94,7 +94,10 @@ def _read_entry(entry: Mapping | str, where: str) -> CustomDataset:
     if missing or unknown:
         problem = f"no {', '.join(missing)}" if missing else f"unknown {', '.join(unknown)}"
         raise ValueError(f"{where}: {problem}; it takes {', '.join(_REQUIRED)} and, if wanted, {', '.join(_OPTIONAL)}")
-    name = str(entry["name"])
+    for key in ("name", "images", "labels"):
+        if not isinstance(entry[key], str):
+            raise ValueError(f"{where}: {key} must be text, got {entry[key]!r}")
+    name = entry["name"]
     if find_spec(name):
         raise ValueError(f"{where}: name {name!r} belongs to a benchmark; choose another")
 
@@ -105,6 +108,8 @@ def _read_entry(entry: Mapping | str, where: str) -> CustomDataset:
     ignore_label = entry.get("ignore_label", 255)
     if isinstance(ignore_label, bool) or not isinstance(ignore_label, int):
         raise ValueError(f"{where}: ignore_label must be an integer, got {ignore_label!r}")
+    if not 0 <= ignore_label <= 65535:
+        raise ValueError(f"{where}: ignore_label must be a value of 8 or 16 bits, got {ignore_label}")
     if 0 <= ignore_label < len(classes):
         raise ValueError(
             f"{where}: ignore_label {ignore_label} is the index of class {classes[ignore_label]!r}; with more than 255 "
@@ -116,8 +121,10 @@ def _read_entry(entry: Mapping | str, where: str) -> CustomDataset:
 
 
 def _names(value: Any, base: Path, where: str) -> list[str]:
-    if not isinstance(value, str):
+    if isinstance(value, list | tuple):
         return check_vocabulary(list(value), where)
+    if not isinstance(value, str):
+        raise ValueError(f"{where}: expected a list of names, or a file of them; got {value!r}")
     path = base / Path(value).expanduser()
     # A relative path belongs to the file that names it; anything else may be a benchmark's vocabulary.
     return get_vocabulary(str(path) if path.is_file() else value)

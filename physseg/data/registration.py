@@ -3,7 +3,7 @@
 import difflib
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -72,13 +72,15 @@ def register_folders(
     _registered[name] = (image_root, label_root)
 
 
-def check_registered(names: Iterable[str], source: str) -> None:
+def check_registered(names: Sequence[str], source: str) -> None:
     """Check that data sets of these registered names are known, before Detectron2's catalogs are asked.
 
     Raises:
-        ValueError: one is not; the message says where the name stands and which are near.
+        ValueError: one is not, and the message says where the name stands and which are near; or there is no name.
     """
     known = list(DatasetCatalog)
+    if not names:
+        raise ValueError(f"{source} names no data set; there are {', '.join(known[:12])}")
     for name in names:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=3) or [spec.registered_name for spec in all_specs()]

@@ -19,6 +19,7 @@ from physseg import signals
 
 # A rank may wait this long for another, such as for the main process to write a large checkpoint.
 _TIMEOUT = timedelta(minutes=30)
+_MOST = 1024  # processes of a machine, machines: what is above is a slip of the keyboard
 _START_METHOD = "spawn"
 # Signals of one request may come to a process directly and through the launcher, which is late on a busy machine.
 _ONE_REQUEST_SECONDS = 5.0
@@ -51,7 +52,7 @@ def launch(
         args: of ``main``.
 
     Raises:
-        ValueError: more processes than GPUs, or "auto" over several machines.
+        ValueError: more processes than GPUs, no number of processes or machines, or "auto" over several machines.
         SystemExit: a started process ended with this status.
         physseg.signals.Stopped: by Ctrl-C or SIGTERM, here or in a started process.
     """
@@ -63,6 +64,11 @@ def launch(
         )  # fmt: skip
         _run_in_group(main, args)
         return
+    if not 1 <= num_processes <= _MOST or not 1 <= num_machines <= _MOST or not 0 <= machine_rank < num_machines:
+        raise ValueError(
+            f"--num-gpus {num_processes} --num-machines {num_machines} --machine-rank {machine_rank}: expected 1 or "
+            f"more of each (at most {_MOST}), and a rank from 0 to the number of machines less 1"
+        )
     if num_processes * num_machines == 1:
         main(*args)
         return

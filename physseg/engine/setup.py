@@ -43,7 +43,8 @@ def set_up(cfg: CfgNode, args: argparse.Namespace) -> None:
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="physseg")
     if getattr(args, "resume", False) and comm.is_main_process():
         warn_of_changes(cfg)
-    default_setup(cfg, args)
+    # Without the file's name: it would be opened, and a shipped config's name is no path. The config is logged whole.
+    default_setup(cfg, argparse.Namespace(**vars(args) | {"config_file": ""}))
     if cfg.ENGINE.DETERMINISTIC:
         make_deterministic()  # after Detectron2, which sets CUDNN_BENCHMARK
     register_custom(cfg)

@@ -15,6 +15,8 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from physseg.config import check_config
+from physseg.data.checking import NotPreparedError, require_prepared
+from physseg.data.custom import register_custom
 from physseg.data.registration import check_registered
 from physseg.engine.checkpointing import TrainingCheckpointer, clear_the_way, read_best, remove_partial_files
 from physseg.engine.ema import WeightEMA
@@ -56,6 +58,9 @@ class Trainer(DefaultTrainer):
         super(DefaultTrainer, self).__init__()
         check_config(cfg)
         check_best_metric(cfg)
+        # A subclass's own evaluation may know other names.
+        if cfg.DATASETS.TEST and type(self).test.__func__ is Trainer.test.__func__:
+            check_test_data(cfg)
         cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
         self.cfg = cfg
         model = self.build_model(cfg)
@@ -294,6 +299,22 @@ class _LateWriters(EventWriter):
         for writer in self._writers or []:
             writer.close()
         self._build = None
+
+
+def check_test_data(cfg: CfgNode) -> None:
+    """Check that DATASETS.TEST can be evaluated: not after the training, when it is due, but before.
+
+    Raises:
+        ValueError: a name is not registered.
+        FileNotFoundError, physseg.data.checking.NotPreparedError: a data set is missing or half prepared.
+    """
+    register_custom(cfg)
+    check_registered(cfg.DATASETS.TEST, "DATASETS.TEST")
+    for name in cfg.DATASETS.TEST:
+        try:
+            require_prepared(name, allow_partial=cfg.DATASETS.ALLOW_PARTIAL)
+        except NotPreparedError as error:
+            raise NotPreparedError(f"{error}, or leave it out of DATASETS.TEST") from None
 
 
 def _distributed(model: nn.Module) -> nn.Module:

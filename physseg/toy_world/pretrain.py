@@ -62,6 +62,13 @@ class Recipe:
     eval_count: int = 200
     final_count: int = 3000
 
+    def __post_init__(self) -> None:
+        for pool, batch in (("pool_crops", "crop_batch"), ("pool_pictures", "picture_batch")):
+            if getattr(self, pool) < getattr(self, batch):
+                raise ValueError(
+                    f"{pool} is {getattr(self, pool)}, less than {batch}, {getattr(self, batch)}: not one whole batch"
+                )
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -147,7 +154,9 @@ def _sine_grid(rows: int, cols: int, width: int) -> Tensor:
 def _start_from(model: open_clip.CLIP, tokens: UsedTokens, start: Path, kept_blocks: int) -> None:
     """Load weights of an earlier run, all or the kept ones; the latter are frozen."""
     state = load_file(start)
-    ids = state.pop(TOKEN_IDS)
+    ids = state.pop(TOKEN_IDS, None)
+    if ids is None:
+        raise ValueError(f"{start} holds no toy CLIP; expected what an earlier run has written")
     if not torch.equal(ids.long(), tokens.ids):
         raise ValueError(f"{start} was made with other names or captions; pre-train from the beginning")
     if kept_blocks >= 0:

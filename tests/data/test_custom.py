@@ -76,6 +76,14 @@ def test_vocabulary_may_differ_from_the_classes(folder):
         ({"ignore_label": "no"}, "ignore_label must be an integer, got 'no'"),
         ({"classes": ["a", "a"]}, r"DATASETS.CUSTOM\[0\]: classes names a class more than once"),
         ({"classes": "gone.txt"}, "'gone.txt' is neither a file"),
+        ({"classes": 4}, "classes: expected a list of names, or a file of them; got 4"),
+        ({"classes": {"grass": 0}}, "expected a list of names, or a file of them; got {'grass': 0}"),
+        ({"vocabulary": True}, "vocabulary: expected a list of names"),
+        ({"name": ["own"]}, r"name must be text, got \['own'\]"),
+        ({"images": {"a": 1}}, "images must be text"),
+        ({"labels": 3}, "labels must be text, got 3"),
+        ({"ignore_label": -1}, "ignore_label must be a value of 8 or 16 bits, got -1"),
+        ({"ignore_label": 10**6}, "ignore_label must be a value of 8 or 16 bits, got 1000000"),
     ],
 )
 def test_wrong_entries_are_explained(folder, changes, message):

@@ -85,6 +85,14 @@ def test_several_machines_need_an_address():
         launch(print, 1, num_machines=2, device="cpu")
 
 
+@pytest.mark.parametrize(
+    ("processes", "machines", "rank"), [(0, 1, 0), (-1, 1, 0), (10**30, 1, 0), (1, 0, 0), (1, 2, 2)]
+)
+def test_numbers_that_are_none(processes, machines, rank):
+    with pytest.raises(ValueError, match=r"--num-machines .*: expected 1 or more of each"):
+        launch(print, processes, num_machines=machines, machine_rank=rank, device="cpu")
+
+
 def test_more_processes_than_gpus():
     with pytest.raises(ValueError, match=r"--num-gpus 1000, but this machine has \d+ GPUs.* set MODEL.DEVICE cpu"):
         launch(print, 1000, device="cuda")

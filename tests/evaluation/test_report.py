@@ -96,6 +96,26 @@ def test_report_is_one_file_with_everything_in_it(model, cfg, benchmarks, tmp_pa
         assert stage == "other" or (f"<th>{stage} %</th>" in text and f"<td>{100 * share:.1f}</td>" in text)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "{}", "[]", "3", "null", "text", "[" * 10**5, '{"iteration": "1"}', '{"total_loss": 1}'),
+        '{"iteration": 1}\n[1]\n{"iteration": 2}',
+        '{"iteration": 1}\nnothing\n{"iteration": 2}',
+    ],
+)
+def test_another_file_than_metrics_json_is_refused_by_line(text, tmp_path):
+    (tmp_path / "metrics.json").write_text(text)
+    with pytest.raises(ValueError, match=r"metrics.json, line \d: expected a JSON object with \"iteration\""):
+        read_curves(tmp_path / "metrics.json")
+
+
+def test_curves_of_an_interrupted_run(tmp_path):
+    lines = ['{"iteration": 0, "loss": 2.0}', '{"iteration": 1, "loss": NaN}', '{"iteration": 0, "loss": 3}', '{"itera']
+    (tmp_path / "metrics.json").write_text("\n".join(lines))
+    assert read_curves(tmp_path / "metrics.json") == {"loss": [(0, 3)]}
+
+
 @pytest.mark.parametrize("part", ["Training", "Pictures"])
 def test_parts_without_content_are_left_out(model, cfg, benchmarks, tmp_path, part):
     results = run_benchmarks(model, cfg, benchmarks[:1], tmp_path)

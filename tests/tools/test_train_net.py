@@ -1,6 +1,7 @@
 """The command line: statuses and messages."""
 
 import functools
+import re
 import runpy
 import sys
 
@@ -72,6 +73,32 @@ def test_interrupt_gives_status_130(tmp_path, monkeypatch, capfd):
 def test_bad_config(words, message, capsys):
     assert run_program("train", words) == 1
     assert message in capsys.readouterr().err
+
+
+def test_a_shipped_config_by_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(tmp_path, options=["--config-file", "toy"]) == 0
+
+
+def test_nothing_to_evaluate_on(capfd):
+    assert (
+        run_program("train", ["--config-file", "toy", "--eval-only", "DATASETS.TEST", "()", "MODEL.DEVICE", "cpu"]) == 1
+    )
+    assert "error: DATASETS.TEST names no data set" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nowhere", "DATASETS.TEST: no data set 'nowhere' is registered"),
+        ("toy_voc_20_val_sem_seg", "Prepare it: .* or leave it out of DATASETS.TEST"),
+    ],
+)
+def test_what_is_evaluated_at_the_end_is_looked_at_before_the_start(name, message, tmp_path, monkeypatch, capfd):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    words = ["--config-file", "toy", "DATASETS.TEST", f"['{name}']", "MODEL.DEVICE", "cpu", "OUTPUT_DIR", str(tmp_path)]
+    assert run_program("train", words) == 1
+    assert re.search(message, capfd.readouterr().err.splitlines()[-1])
 
 
 def test_missing_weights(tmp_path, capfd):

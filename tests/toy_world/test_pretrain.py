@@ -65,6 +65,17 @@ def test_kept_parts_stay_and_the_rest_starts_anew(tmp_path, monkeypatch):
     assert "loss_patches" not in json.loads(outputs[1].read_text().splitlines()[0])
 
 
+def test_a_pool_that_holds_no_batch_is_refused():
+    with pytest.raises(ValueError, match="pool_pictures is 47, less than picture_batch, 48"):
+        pretrain.Recipe(pool_pictures=47)
+
+
+def test_weights_of_another_model_are_refused(tmp_path):
+    save_file({"x": torch.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(ValueError, match=r"other.safetensors holds no toy CLIP"):
+        pretrain.pretrain(pretrain.Recipe(), *(tmp_path / name for name in "abc"), tmp_path / "other.safetensors")
+
+
 def test_weights_of_other_words_are_refused(tmp_path):
     state = load_file(WEIGHTS_PATH)
     save_file(state | {"token_ids": state["token_ids"] + 1}, tmp_path / "other.safetensors")

@@ -4,6 +4,7 @@ Images are embedded, charts are inline SVG; the page opens from a mail attachmen
 """
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -60,15 +61,26 @@ def read_curves(path: str | Path) -> dict[str, list[tuple[float, float]]]:
     """Read Detectron2's ``metrics.json`` (one JSON object per line): (iteration, value) points by metric name.
 
     A torn last line, left by an interruption, is skipped; a resumed run's lines replace the earlier ones.
+
+    Raises:
+        ValueError: the file is another one; the message names the line.
     """
     points: dict[str, dict[int, float]] = {}
-    for line in Path(path).read_text(encoding="utf-8").splitlines():
+    lines = Path(path).read_bytes().splitlines()
+    for number, line in enumerate(lines or [b""], 1):
         try:
             entry = json.loads(line)
-        except json.JSONDecodeError:
-            continue
+        except (ValueError, RecursionError):
+            if number == len(lines) > 1:
+                continue
+            entry = None
+        if not isinstance(entry, dict) or type(entry.get("iteration")) is not int:
+            raise ValueError(
+                f'{path}, line {number}: expected a JSON object with "iteration", as metrics.json of a training has on '
+                f"every line; got {line[:80].decode(errors='replace')!r}"
+            )
         for name, value in entry.items():
-            if name != "iteration" and "iteration" in entry and isinstance(value, int | float):
+            if name != "iteration" and isinstance(value, int | float) and math.isfinite(value):
                 points.setdefault(name, {})[entry["iteration"]] = value
     return {name: sorted(values.items()) for name, values in points.items()}
 

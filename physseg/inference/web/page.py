@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from physseg.inference.web.address import free_port
 from physseg.inference.web.limits import Limits
 from physseg.inference.web.session import Models, Session
 from physseg.inference.web.view import view
@@ -109,8 +110,9 @@ def serve(
         ready: told the page's address when it is there.
 
     Raises:
-        ImportError: the extra "web" is not installed. OSError: the port is taken.
+        ImportError: the extra "web" is not installed. OSError: there is no such address, or the port is taken.
     """
+    port = free_port(host, port)
     gr = import_gradio()
     from starlette.middleware import Middleware
 
