@@ -222,6 +222,7 @@ class Trainer(DefaultTrainer):
         from physseg.evaluation import build_evaluator, evaluate_dataset
         from physseg.evaluation.group_purity import evaluate_group_purity
         from physseg.evaluation.patch_names import evaluate_patch_names
+        from physseg.evaluation.pointing import evaluate_pointing
         from physseg.evaluation.runner import training_classes
 
         check_registered(cfg.DATASETS.TEST, "DATASETS.TEST")
@@ -238,6 +239,10 @@ class Trainer(DefaultTrainer):
                     results[name]["sem_seg"].update(found)
             if cfg.TEST.GROUP_PURITY:
                 found = evaluate_group_purity(_unwrapped(model), build_test_loader(cfg, name), name)
+                if comm.is_main_process():
+                    results[name]["sem_seg"].update(found)
+            if cfg.TEST.POINTING_ACCURACY:
+                found = evaluate_pointing(_unwrapped(model), build_test_loader(cfg, name), name)
                 if comm.is_main_process():
                     results[name]["sem_seg"].update(found)
             if comm.is_main_process():

@@ -63,22 +63,27 @@ def patch_accuracies(counts: np.ndarray, seen: np.ndarray) -> dict[str, float]:
 
 
 @torch.no_grad()
-def nearest_names(model: nn.Module, image: Tensor, vocabulary: Sequence[str]) -> Tensor:
-    """The name nearest to every patch of an image seen whole: resized to CLIP's square, whatever the model's windows.
+def name_similarity(model: nn.Module, image: Tensor, vocabulary: Sequence[str]) -> Tensor:
+    """Cosine of every patch and every name, of an image seen whole: resized to CLIP's square, whatever the windows.
 
     Args:
-        model: a PhysSeg.
+        model: a PhysSeg, or a ClipSegmenter or PACL, whose own ``features`` are taken.
         image: (3, H, W) RGB in 0-255.
 
     Returns:
-        int64 (h, w), indices into ``vocabulary``.
+        (T, h, w).
     """
     image = (image.to(model.device, model.pixel_mean.dtype) - model.pixel_mean) / model.pixel_std
     size = (model.clip.image_size, model.clip.image_size)
     square = F.interpolate(image[None], size=size, mode="bilinear", align_corners=False)
     text = F.normalize(model.text_features(tuple(vocabulary)).mean(1), dim=-1)  # (T, P, E) -> (T, E)
-    dense = F.normalize(model.clip(square).dense, dim=1)  # (1, E, h, w)
-    return torch.einsum("behw,te->bthw", dense, text)[0].argmax(0)
+    dense = model.features(square) if hasattr(model, "features") else model.clip(square).dense
+    return torch.einsum("behw,te->bthw", F.normalize(dense, dim=1), text)[0]
+
+
+def nearest_names(model: nn.Module, image: Tensor, vocabulary: Sequence[str]) -> Tensor:
+    """The name nearest to every patch, int64 (h, w), indices into ``vocabulary``; arguments as in `name_similarity`."""
+    return name_similarity(model, image, vocabulary).argmax(0)
 
 
 def evaluate_patch_names(

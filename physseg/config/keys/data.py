@@ -71,8 +71,9 @@ DATASETS = Area("Data sets", "Names as Detectron2's catalog has them; see docs/o
     Key("DATASETS.PAIRS", [], List(Either(Mapping(), Text())),
         "One's own captions and images: a list of {name, captions, images}, {name, images}, {name, tars} or of files "
         "holding that (docs/without_masks.md)."),
-    Key("DATASETS.CAPTIONS", "one", Choice("one", "each"),
-        '"one": a sample is an image with one of its captions, drawn each time; "each": every caption is a sample.'),
+    Key("DATASETS.CAPTIONS", "one", Choice("one", "each", "shuffled"),
+        '"one": a sample is an image with one of its captions, drawn each time; "each": every caption is a sample; '
+        '"shuffled": as "one", with the captions of another image, a control that must fail to learn.'),
     Key("DATASETS.ALLOW_PARTIAL", False, Bool(),
         "True runs on what there is of a benchmark whose image count is not the expected one, with a warning."),
 ))

@@ -50,6 +50,8 @@ EVALUATION = Area("Evaluation", "When, and what is counted.", (
     Key("TEST.GROUP_PURITY", False, Bool(),
         'True adds "group_purity" where a model has groups (SegCLIP, ZeroSeg): share of pixels whose class is the most '
         'frequent one of their group; the same with patches shuffled; and the number of groups in use.'),
+    Key("TEST.POINTING_ACCURACY", False, Bool(),
+        'True adds "pointing_accuracy": share of the classes in an image whose most similar patch lies on them.'),
     Key("TEST.SEEN_SIMILARITY", 0.95, Float(-1, 1),
         "A benchmark's class counts as seen by text similarity from this cosine to its nearest training class on."),
     Key("TEST.BACKGROUND_THRESHOLD", 0.0, Float(0, 1),

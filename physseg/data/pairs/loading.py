@@ -12,9 +12,9 @@ from physseg.data.pairs.mapper import PairMapper
 from physseg.data.pairs.records import (
     check_contrast,
     image_ids,
-    one_per_caption,
     read_coco_captions,
     read_image_folder,
+    rearranged,
 )
 from physseg.data.pairs.sources import IMAGES, LABEL_MAPS, PAIRS, TARS, PairSource, find_source, training_kind
 from physseg.data.pairs.tars import expand_tars
@@ -59,7 +59,7 @@ def training_records(cfg: CfgNode) -> list[dict[str, Any]]:
         found = read_records(source, cfg.DATALOADER.SKIP_BROKEN)
         if source.captions and wants_captions(cfg):
             check_contrast(found, name)
-            found = one_per_caption(found) if cfg.DATASETS.CAPTIONS == "each" else found
+            found = rearranged(found, cfg.DATASETS.CAPTIONS, cfg.SEED)
         # Ids of two sets may be the same numbers.
         records += [dict(record, image_id=f"{name}/{record['image_id']}") for record in found]
     return records
@@ -92,7 +92,7 @@ def build_tar_loader(cfg: CfgNode, seed: int, rank: int, world_size: int, pin_me
 
     Raises:
         ImportError: the extra "pairs" is not installed.
-        ValueError: the lanes cannot be shared out over the processes, or a share of the data is asked for.
+        ValueError: the lanes cannot be shared out over the processes, or a key that fits files alone is set.
     """
     try:
         tars = expand_tars([tar for name in cfg.DATASETS.TRAIN for tar in find_source(name, cfg).tars])
@@ -100,6 +100,10 @@ def build_tar_loader(cfg: CfgNode, seed: int, rank: int, world_size: int, pin_me
         raise ImportError('tars need the package webdataset: pip install "physseg[pairs]"') from error
     if cfg.DATASETS.TRAIN_SHARE != 1:
         raise ValueError("DATASETS.TRAIN_SHARE: tars are taken whole; name fewer of them instead")
+    if cfg.DATASETS.CAPTIONS != "one":
+        raise ValueError(
+            f'DATASETS.CAPTIONS must be "one" where captions come from tars; got {cfg.DATASETS.CAPTIONS!r}'
+        )
     batch = cfg.SOLVER.IMS_PER_BATCH
     lanes = count_lanes(len(tars), batch, cfg.DATALOADER.LANES)
     if lanes % world_size:

@@ -7,6 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from physseg.data.images import IMAGE_EXTENSIONS, BrokenFileError
 from physseg.data.raw_formats.common import few
 
@@ -96,9 +98,22 @@ def image_ids(path: str | os.PathLike) -> set[int | str]:
     return {_field(entry, "id", path) for entry in _read_json(path)["images"]}
 
 
-def one_per_caption(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """A record for each caption; those of one image keep its ``image_id``."""
-    return [dict(record, captions=(caption,)) for record in records for caption in record["captions"]]
+def rearranged(records: Sequence[Mapping[str, Any]], how: str, seed: int = 0) -> list[dict[str, Any]]:
+    """Records by DATASETS.CAPTIONS.
+
+    Args:
+        how: "one": as they are. "each": a record for each caption; those of one image keep its ``image_id``.
+            "shuffled": each image gets the captions and nouns of another, in an order that the seed decides.
+    """
+    if how == "each":
+        return [dict(record, captions=(caption,)) for record in records for caption in record["captions"]]
+    if how == "shuffled":
+        # One cycle through all of them: no image keeps its own.
+        cycle = np.random.default_rng(seed).permutation(len(records))
+        others = dict(zip(cycle.tolist(), np.roll(cycle, 1).tolist(), strict=True))
+        taken = [{key: records[others[i]][key] for key in ("captions", "nouns")} for i in range(len(records))]
+        return [record | other for record, other in zip(records, taken, strict=True)]
+    return list(records)
 
 
 def check_contrast(records: Sequence[Mapping[str, Any]], name: str) -> None:

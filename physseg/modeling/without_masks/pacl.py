@@ -79,9 +79,32 @@ class PaclFeatures(nn.Module):
         return self.tower.visual.ln_post(x[:, 1:]), grid
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, s, t), normalised -> (B, C, H, W)."""
+        """(B, 3, s, t), normalised -> (B, C, s / stride, t / stride), rounded: a map that covers the images evenly."""
         x, grid = self.tokens(images, self.stride)
-        return to_map(self.embedder(x), grid, prefix=0)
+        features = to_map(self.embedder(x), grid, prefix=0)
+        for dim in (-2, -1):
+            features = spread(features, dim, images.shape[dim], self.tower.patch, self.stride)
+        return features
+
+
+def spread(x: Tensor, dim: int, pixels: int, patch: int, stride: int) -> Tensor:
+    """Tokens of overlapping patches -> cells that cover all pixels evenly, along one dimension.
+
+    Token i has its centre at pixel patch / 2 + i stride, so that the first and the last lie further inside than cells
+    of that size would: resized as they are, they would be up to (patch - stride) / 2 pixels off. Linear interpolation
+    between centres; beyond the outer ones their value.
+    """
+    cells = max(1, round(pixels / stride))
+    if cells == x.shape[dim]:
+        return x
+    centres = (torch.arange(cells, device=x.device, dtype=x.dtype) + 0.5) * (pixels / cells)
+    place = ((centres - patch / 2) / stride).clamp(0, x.shape[dim] - 1)
+    low = place.long()
+    shape = [1] * x.ndim
+    shape[dim] = cells
+    share = (place - low).view(shape)
+    high = (low + 1).clamp(max=x.shape[dim] - 1)
+    return x.index_select(dim, low).lerp(x.index_select(dim, high), share)
 
 
 def compatibility(patches: Tensor, texts: Tensor, temperature: float) -> Tensor:

@@ -9,9 +9,9 @@ from physseg.data.images import BrokenFileError
 from physseg.data.pairs.records import (
     check_contrast,
     image_ids,
-    one_per_caption,
     read_coco_captions,
     read_image_folder,
+    rearranged,
 )
 
 
@@ -21,8 +21,15 @@ def test_a_record_holds_all_captions_of_its_image(write_pairs):
     assert [r["image_id"] for r in records] == [1, 2]
     assert records[0]["captions"] == ("A cat.", "a cat sleeps")
     assert records[0]["file_name"] == str(folder / "000000000001.png")
-    each = one_per_caption(records)
+    each = rearranged(records, "each")
     assert [(r["image_id"], r["captions"]) for r in each] == [(1, ("A cat.",)), (1, ("a cat sleeps",)), (2, ("a dog",))]
+
+
+def test_shuffled_captions_are_all_anothers(write_pairs):
+    path, folder = write_pairs([[f"text {n}"] for n in range(1, 8)])
+    shuffled = rearranged(read_coco_captions(path, folder), "shuffled", seed=3)
+    assert sorted(r["captions"][0] for r in shuffled) == [f"text {n}" for n in range(1, 8)]
+    assert all(r["captions"][0] != f"text {r['image_id']}" for r in shuffled)
 
 
 def test_images_of_another_split_are_kept_apart(write_pairs):

@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from physseg import load_config
 from physseg.engine.launch import _free_port
 from physseg.modeling.clip.encoder import ClipEncoder
-from physseg.modeling.without_masks.pacl import PACL, PaclFeatures, VisionEmbedder, compatibility
+from physseg.modeling.without_masks.pacl import PACL, PaclFeatures, VisionEmbedder, compatibility, spread
 from physseg.toy_world.clip import WEIGHTS, load_toy_clip_state_dict, register_toy_clip
 
 WORDS = ["red disc", "blue star", "green brick wall"]
@@ -116,6 +116,13 @@ def test_a_smaller_stride_gives_a_finer_grid_of_overlapping_patches(pacl):
     assert (400 - 16) // 4 + 1 == 97
 
 
+def test_tokens_of_overlapping_patches_are_spread_over_the_image():
+    # Five tokens of patches of 8 at stride 4 lie at pixels 4, 8, ... 20 of 24, the six cells at 2, 6, ... 22.
+    tokens = torch.tensor([[4.0, 8.0, 12.0, 16.0, 20.0]])
+    assert spread(tokens, 1, 24, 8, 4).tolist() == [[4.0, 6.0, 10.0, 14.0, 18.0, 20.0]]
+    assert spread(tokens, 1, 40, 8, 8) is tokens
+
+
 def test_the_embedder_and_the_temperature_train_and_nothing_else(pacl):
     pacl.train()
     losses = pacl(batch())
@@ -209,10 +216,10 @@ def test_predictions_are_cosines_of_patches_and_prompts(pacl):
     (output,) = pacl([{"image": image, "vocabulary": WORDS, "height": 48, "width": 64}])
     with torch.no_grad():
         dense = pacl.features(((image - pacl.pixel_mean) / pacl.pixel_std)[None])
-        assert dense.shape[-2:] == (23, 31)
-        assert torch.allclose(dense.norm(dim=1), torch.ones(()))
+        assert dense.shape[-2:] == (24, 32)
         text = F.normalize(pacl.clip.encode_text(WORDS).mean(1), dim=-1)
-        logits = F.interpolate(torch.einsum("bchw,tc->bthw", dense, text), (96, 128), mode="bilinear")
+        cosines = torch.einsum("bchw,tc->bthw", F.normalize(dense, dim=1), text)
+        logits = F.interpolate(cosines, (96, 128), mode="bilinear")
         expected = (100 * F.interpolate(logits, (48, 64), mode="bilinear")).softmax(1)[0]
     torch.testing.assert_close(output["sem_seg"], expected, atol=1e-4, rtol=1e-3)
 
