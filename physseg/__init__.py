@@ -14,6 +14,7 @@ from physseg.modeling.clip_segmenter import ClipSegmenter
 from physseg.modeling.meta_arch import PhysSeg
 from physseg.modeling.without_masks.pacl import PACL
 from physseg.modeling.without_masks.segclip import SegCLIP
+from physseg.modeling.without_masks.zeroseg import ZeroSeg
 
 __version__ = "0.1.0"
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "PhysSeg",
     "Predictor",
     "SegCLIP",
+    "ZeroSeg",
     "add_physseg_config",
     "dense_clip_features",
     "load",

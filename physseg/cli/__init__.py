@@ -18,6 +18,7 @@ PROGRAMS = {
     "prepare": "prepare data sets from their raw files, and verify them",
     "check_data": "check prepared data sets",
     "structure_labels": "make structure maps ahead of training",
+    "teacher_features": "make the teacher's features ahead of ZeroSeg's training",
     "visualize": "draw the four pseudo ground truths of images",
     "similarity": "similarity of vocabularies by CLIP's text features",
     "oracle": "what limits the score: finding regions or naming them",

@@ -1,7 +1,7 @@
 """Keys of models that put patches into groups: SegCLIP and ZeroSeg."""
 
 from physseg.config.key import Area, Key
-from physseg.config.rules import Choice, Float, Int
+from physseg.config.rules import Choice, Float, Int, List, Text
 
 _WEIGHT = Float(0, 1e6)
 _COUNT = Int(1, 8192)
@@ -38,4 +38,31 @@ SEGCLIP = Area("SegCLIP", "MODEL.META_ARCHITECTURE SegCLIP: the published number
     Key("MODEL.SEGCLIP.RECONSTRUCTION.DIM", 384, _COUNT, "Channels of the decoder, a multiple of 4."),
     Key("MODEL.SEGCLIP.RECONSTRUCTION.DEPTH", 3, Int(1, 1000), "Its blocks."),
     Key("MODEL.SEGCLIP.RECONSTRUCTION.HEADS", 8, Int(1, 1024), "Their heads; must divide DIM."),
+))
+
+ZEROSEG = Area("ZeroSeg", "MODEL.META_ARCHITECTURE ZeroSeg: the published numbers, where they are known. MODEL.CLIP is "
+               "the teacher, and its text encoder names the segments.", (
+    Key("MODEL.ZEROSEG.ENCODER.PATCH", 16, _COUNT, "Side of a patch in pixels."),
+    Key("MODEL.ZEROSEG.ENCODER.DIM", 768, _COUNT, "Channels of encoder and segmentation head."),
+    Key("MODEL.ZEROSEG.ENCODER.DEPTH", 12, Int(1, 1000), "Blocks of the encoder."),
+    Key("MODEL.ZEROSEG.ENCODER.HEADS", 12, Int(1, 1024), "Heads of encoder and segmentation head; must divide DIM."),
+    Key("MODEL.ZEROSEG.ENCODER.PRETRAINED", "", Text(empty=True),
+        'timm model and tag of these sizes to start from, such as "vit_base_patch16_224.mae"; "": random weights.'),
+    Key("MODEL.ZEROSEG.ENCODER.MASKED", 0.6, Float(0, below=1), "Share of the patches masked in training."),
+    Key("MODEL.ZEROSEG.GROUPS", [32, 8], List(_COUNT, 2, 2), "Groups after the head's second and fourth layer."),
+    Key("MODEL.ZEROSEG.TEMPERATURE", 1.0, Float(above=0, most=1e3), "Of the Gumbel-softmax (GroupViT's)."),
+    Key("MODEL.ZEROSEG.SCALE", 100.0, Float(above=0, most=1e6),
+        "What cosines of segments and words are multiplied with."),
+    Key("MODEL.ZEROSEG.RECONSTRUCTION.WEIGHT", 1.0, _WEIGHT, "Of the reconstruction loss; 0: no decoder."),
+    Key("MODEL.ZEROSEG.RECONSTRUCTION.DIM", 512, _COUNT, "Channels of the decoder, a multiple of 4 (MAE's)."),
+    Key("MODEL.ZEROSEG.RECONSTRUCTION.DEPTH", 8, Int(1, 1000), "Its blocks."),
+    Key("MODEL.ZEROSEG.RECONSTRUCTION.HEADS", 16, Int(1, 1024), "Their heads; must divide DIM."),
+    Key("MODEL.ZEROSEG.MULTI_SCALE.WEIGHT", 1.0, _WEIGHT, "Of the loss between the image's feature and all views."),
+    Key("MODEL.ZEROSEG.MATCHING.WEIGHT", 1.0, _WEIGHT, "Of the loss between each segment and the view nearest to it."),
+    Key("MODEL.ZEROSEG.TEACHER.GRIDS", [1, 2, 3, 4], List(Int(1, 16), least=1, rising=True),
+        "Views: the cells of n x n grids; 1 is the whole image."),
+    Key("MODEL.ZEROSEG.TEACHER.IMAGE_SIZE", 224, Int(1, 8192), "Side in pixels of a view as the teacher sees it."),
+    Key("MODEL.ZEROSEG.TEACHER.FEATURES", "", Text(empty=True),
+        "Folder of the views' features, which tools/make_teacher_features.py makes; empty: the teacher sees the views "
+        "in every step, which costs many times the step."),
 ))

@@ -18,6 +18,7 @@ from physseg.data.pairs.records import (
 )
 from physseg.data.pairs.sources import IMAGES, LABEL_MAPS, PAIRS, TARS, PairSource, find_source, training_kind
 from physseg.data.pairs.tars import expand_tars
+from physseg.data.pairs.teacher import TeacherMapper
 
 logger = logging.getLogger(__name__)
 
@@ -82,9 +83,10 @@ def read_records(source: PairSource, skip_broken: bool = False) -> list[dict[str
         raise FileNotFoundError(f"{source.name}: {error}. To get it: {source.prepare}") from None
 
 
-def build_pair_mapper(cfg: CfgNode) -> PairMapper:
+def build_pair_mapper(cfg: CfgNode) -> PairMapper | TeacherMapper:
     """The mapper of a config whose model learns from pairs or images."""
-    return PairMapper(cfg, wants_captions(cfg))
+    mapper = PairMapper(cfg, wants_captions(cfg))
+    return TeacherMapper.from_config(cfg, mapper) if cfg.MODEL.META_ARCHITECTURE == "ZeroSeg" else mapper
 
 
 def build_tar_loader(cfg: CfgNode, seed: int, rank: int, world_size: int, pin_memory: bool) -> TarLoader:
