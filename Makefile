@@ -11,17 +11,21 @@ ARGS ?=
 # A user-wide pip setting that cannot work in a virtual environment.
 export PIP_USER := 0
 
-.PHONY: help setup demo test lint
+.PHONY: help setup demo demo-captions test lint
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo    the toy world from raw files to pictures and a table, in output/demo/"
+	@echo "make demo-captions   learning from captions alone, likewise, in output/demo_captions/"
 	@echo "make test    all tests"
 	@echo "make lint    ruff check and ruff format --check"
 	@echo "make setup   only what the others do first: .venv with the versions in constraints.txt"
 
 demo: $(STAMP)
 	$(PY) tools/demo.py $(ARGS)
+
+demo-captions: $(STAMP)
+	$(PY) tools/demo.py --captions $(ARGS)
 
 test: $(STAMP)
 	$(PY) -m pytest $(ARGS)

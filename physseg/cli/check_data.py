@@ -3,6 +3,7 @@
 python datasets/check_datasets.py                    the training set and the six benchmarks
 python datasets/check_datasets.py a150 pas20 --json
 python datasets/check_datasets.py --config-file my.yaml my_train      one's own data, see docs/own_data.md
+python datasets/check_datasets.py coco_2017_captions_train            captions; the column of label maps counts them
 """
 
 import argparse
@@ -14,6 +15,8 @@ from physseg.cli.arguments import MOST_PROCESSES, new_parser, number, some_path
 from physseg.config import load_config
 from physseg.data.checking import check_dataset, format_reports
 from physseg.data.custom import register_custom
+from physseg.data.pairs.checking import check_pairs
+from physseg.data.pairs.sources import built_in_sources, declared_sources
 from physseg.data.registration import register_all
 from physseg.data.specs import REAL, TOY, all_specs, find_spec
 
@@ -45,13 +48,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     register_all(arguments.root)
     names = list(arguments.datasets)
     custom: list[str] = []
+    pairs = built_in = {source.name: source for source in built_in_sources(arguments.root)}
     if arguments.config_file:
-        custom = [dataset.name for dataset in register_custom(load_config(arguments.config_file))]
+        cfg = load_config(arguments.config_file)
+        custom = [dataset.name for dataset in register_custom(cfg)]
+        pairs |= {source.name: source for source in declared_sources(cfg)}
+        custom += [name for name in pairs if name in cfg.DATASETS.TRAIN or name not in built_in]
     if not names:
         names = custom or (["toy_coco_stuff", *TOY] if arguments.toy else ["coco_stuff", *REAL])
-    unknown = [name for name in names if find_spec(name) is None and name not in custom]
+    unknown = [name for name in names if find_spec(name) is None and name not in (*custom, *pairs)]
     if unknown:
-        keys = [spec.key for spec in all_specs()]
+        keys = [*(spec.key for spec in all_specs()), *pairs]
         print(
             f"error: no data set {', '.join(map(repr, unknown))}; expected one of {', '.join(keys + custom)}",
             file=sys.stderr,
@@ -59,7 +66,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
 
     reports = [
-        check_dataset(
+        check_pairs(pairs[name], not arguments.quick, arguments.decode_images)
+        if name in pairs
+        else check_dataset(
             name,
             arguments.root,
             thorough=not arguments.quick,

@@ -1,7 +1,10 @@
 """The whole job on a laptop's CPU: make the toy world, convert it, evaluate, train, evaluate again, show.
 
     make demo
-    python tools/demo.py [--output output/demo] [KEY VALUE ...]
+    make demo-captions
+    python tools/demo.py [--captions] [--output output/demo] [KEY VALUE ...]
+
+With --captions, PACL learns from pictures and their captions instead of label maps.
 
 Prints one table, start against trained, and leaves report.html (tables, loss curve, pictures), log.txt and the
 checkpoints in the output folder. Interrupted at any point, the same command goes on.
@@ -23,6 +26,7 @@ from physseg.cli.arguments import new_parser
 from physseg.config import check_device, load_config
 from physseg.data.conversion import convert
 from physseg.data.custom import register_custom
+from physseg.data.pairs.sources import PAIRS, training_kind
 from physseg.data.registration import check_registered
 from physseg.data.specs import TOY, datasets_root, get_specs
 from physseg.engine.trainer import Trainer
@@ -32,9 +36,10 @@ from physseg.evaluation.report import Run, write_report
 from physseg.evaluation.runner import benchmark_key, run_benchmarks
 from physseg.evaluation.tables import Row, render, write_tables
 from physseg.io import write_text_atomic
+from physseg.toy_world.caption_files import write_toy_captions
 from physseg.toy_world.make import make_toy_world
 
-CONFIG = "toy"
+CONFIG, CAPTIONS_CONFIG = "toy", "without_masks/pacl_toy"
 TRAINING_SET, WATCHED = "toy_coco_stuff", "toy_ade20k_150_val_sem_seg"
 PICTURES = 4
 
@@ -44,7 +49,8 @@ logger = logging.getLogger("physseg")
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = new_parser(__doc__)
-    parser.add_argument("--output", default="output/demo", metavar="FOLDER")
+    parser.add_argument("--captions", action="store_true", help="PACL on captions, not CAT-Seg on label maps")
+    parser.add_argument("--output", metavar="FOLDER", help="default: output/demo, or output/demo_captions")
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config overrides")
     return parser
 
@@ -53,7 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run all steps."""
     args = parser().parse_args(argv)
     with signals.explained("The same command goes on from here."):
-        cfg = load_config(CONFIG, args.opts, output_dir=args.output)
+        output = args.output or ("output/demo_captions" if args.captions else "output/demo")
+        cfg = load_config(CAPTIONS_CONFIG if args.captions else CONFIG, args.opts, output_dir=output)
         check_device(cfg.MODEL.DEVICE)
         register_custom(cfg)
         check_registered(cfg.DATASETS.TEST, "DATASETS.TEST")
@@ -70,7 +77,7 @@ def demo(cfg) -> None:
         setup_logger(str(folder), name=name)
     logging.getLogger("detectron2.engine.defaults").setLevel(logging.WARNING)  # prints the whole model
     with step("toy world", steps):
-        make_data()
+        make_data(captions=training_kind(cfg) == PAIRS)
     with step("evaluation of the start", steps):
         seed_all_rng(cfg.SEED)
         model = Trainer.build_model(cfg)
@@ -98,14 +105,19 @@ def step(name: str, steps: dict[str, float]):
     steps[name] = time.perf_counter() - begin
 
 
-def make_data() -> None:
+def make_data(captions: bool = False) -> None:
     """Write the toy world in the real datasets' raw formats and convert it with the code real data goes through.
+
+    Args:
+        captions: write the pictures with captions, too.
 
     Raises:
         RuntimeError: an image could not be converted.
     """
     root = datasets_root()
     make_toy_world(root)
+    if captions:
+        write_toy_captions(root)
     for spec in get_specs((TRAINING_SET, *TOY)):
         result = convert(spec, root)
         if result.failures:

@@ -29,6 +29,14 @@ def test_training_of_another_config_is_moved_away(cfg, tmp_path, capsys):
     assert "demo-previous-1" in capsys.readouterr().out
 
 
+def test_captions_have_a_config_and_a_folder_of_their_own(monkeypatch):
+    configs = []
+    monkeypatch.setattr(demo, "demo", configs.append)
+    assert demo.main([]) == demo.main(["--captions"]) == demo.main(["--captions", "--output", "elsewhere"]) == 0
+    assert [cfg.MODEL.META_ARCHITECTURE for cfg in configs] == ["PhysSeg", "PACL", "PACL"]
+    assert [cfg.OUTPUT_DIR for cfg in configs] == ["output/demo", "output/demo_captions", "elsewhere"]
+
+
 def test_unknown_key(capsys):
     assert run_program("demo", ["SOLVER.MAX_ITERS", "5"]) == 1
     assert "SOLVER.MAX_ITER" in capsys.readouterr().err
