@@ -1,58 +1,115 @@
-"""What TEST.KEEP_CLASSES costs: agreement with the exact labels, mIoU and seconds an image, by K and rule.
+#!/usr/bin/env python
+"""What TEST.KEEP_CLASSES gains and costs, by K: time and memory of ViT-B/16, labels and mIoU on the toy world.
 
-    DETECTRON2_DATASETS=... python benchmarks/keep_classes.py --data toy_ade20k_full_val_sem_seg --images 20
+    python benchmarks/keep_classes.py speed --output keep_classes
+    DETECTRON2_DATASETS=... python benchmarks/keep_classes.py toys --output keep_classes
 
-Agreement and mIoU do not depend on the machine; seconds want a quiet one.
+Each writes its part of OUTPUT.json, and draws OUTPUT.png from all that is there. Labels do not depend on the machine;
+time and memory want a quiet one.
 """
 
 import argparse
-import time
+import json
+from functools import partial
+from pathlib import Path
 
-import torch
+import agreement
+import matplotlib
+from cases import Case
+from speed import add_machine_options, machine, run_case
+from torch import nn
 
-import physseg
-from physseg.config import load_config
-from physseg.data.loaders import build_test_loader
-from physseg.evaluation import build_evaluator
 from physseg.modeling.catseg.keep_classes import ClassFilter
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+RULES = ("similarity", "votes")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="toy")
-    parser.add_argument("--config", default="catseg_toy")
-    parser.add_argument("--data", default="toy_ade20k_full_val_sem_seg")
-    parser.add_argument("--images", type=int, default=20)
-    parser.add_argument("--keep", type=int, nargs="+", default=[8, 16, 32])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=("speed", "toys"))
+    parser.add_argument("--output", default="keep_classes", help="path without suffix")
+    parser.add_argument("--keep", type=int, nargs="+", help="K; default: 16 32 64 128, on the toy world 4 8 16 32")
+    add_machine_options(parser)
+    agreement.add_options(parser)
     args = parser.parse_args()
-    cfg = load_config(args.config, ["MODEL.DEVICE", "cpu", "DATALOADER.NUM_WORKERS", 0])
-    model = physseg.load(args.model).model
-    inputs = [x for _, (x,) in zip(range(args.images), build_test_loader(cfg, args.data), strict=False)]
-    for x in inputs:
-        x["output"] = "labels"
-    exact, *_ = run(model, ClassFilter(), inputs, cfg, args.data, None)
-    for keep in args.keep:
-        for rule in ("similarity", "votes"):
-            run(model, ClassFilter(keep, rule), inputs, cfg, args.data, exact)
+    output = Path(args.output).with_suffix(".json")
+    results = json.loads(output.read_text()) if output.exists() else {}
+    results[args.part] = {"speed": speed, "toys": toys}[args.part](args)
+    results["machine"] = machine(args)
+    output.write_text(json.dumps(results, indent=1) + "\n")
+    draw(results, output.with_suffix(".png"))
 
 
-def run(model, class_filter, inputs, cfg, data, exact):
-    """One setting over all images; prints its line."""
+def speed(args: argparse.Namespace) -> dict[str, list[dict]]:
+    """Number of classes -> per K seconds and megabytes; the last row keeps all."""
+    curves = {}
+    for classes in (4,) if args.quick else (150, 847):
+        curves[str(classes)] = []
+        for keep in [*(args.keep or (16, 32, 64, 128)), 0]:
+            result = run_case(Case("plain", "vitb16", classes, opts=("TEST.KEEP_CLASSES", str(keep))), args)
+            # Of more classes, aggregation takes no more than that in any case.
+            row = {"keep": keep or min(classes, 256), "exact": not keep}
+            row |= {key: result[key] for key in ("seconds", "megabytes")}
+            curves[str(classes)].append(row)
+            print(
+                f"{classes} classes, K {keep or 'all'}: {row['seconds']:.3g} s, {row['megabytes']:.0f} MB", flush=True
+            )
+    return curves
+
+
+def toys(args: argparse.Namespace) -> dict[str, list[dict]]:
+    """ "toy, names, rule" -> per K agreement and mIoU; the last row keeps all."""
+    curves: dict[str, list[dict]] = {}
+    settings = {"all": partial(_keep, ClassFilter())}
+    for keep in args.keep or (4, 8, 16, 32):
+        for rule in RULES:
+            settings[f"{rule} {keep}"] = partial(_keep, ClassFilter(keep, rule))
+    for toy in args.toys:
+        for data in args.data:
+            names, found = agreement.compare(toy, data, args.images, settings)
+            exact = found.pop("all")
+            for title, values in found.items():
+                rule, keep = title.split()
+                rows = curves.setdefault(f"{toy.partition('=')[0]}, {names} names, {rule}", [])
+                rows.append({"keep": int(keep), **values._asdict()})
+            for rule in RULES:
+                curves[f"{toy.partition('=')[0]}, {names} names, {rule}"].append({"keep": names, **exact._asdict()})
+    return curves
+
+
+def _keep(class_filter: ClassFilter, model: nn.Module) -> None:
     model.class_filter = class_filter
-    evaluator = build_evaluator(cfg, data)
-    evaluator.reset()
-    labels, began = [], time.perf_counter()
-    for x in inputs:
-        labels.append(model([x])[0]["labels"])
-    seconds = (time.perf_counter() - began) / len(inputs)
-    evaluator.process(inputs, [{"labels": found} for found in labels])
-    miou = evaluator.evaluate()["sem_seg"]["mIoU"]
-    same = 100.0
-    if exact is not None:
-        same = 100 * torch.cat([(a == b).flatten() for a, b in zip(labels, exact, strict=True)]).float().mean().item()
-    name = f"{class_filter.rule} {class_filter.keep}" if class_filter.keep else f"all {len(inputs[0]['vocabulary'])}"
-    print(f"{name:16} agreement {same:6.2f} %   mIoU {miou:6.2f}   {seconds:.3f} s", flush=True)
-    return labels, miou
+
+
+def draw(results: dict, path: Path) -> None:
+    """Time, memory, agreement and mIoU over K."""
+    panels = [
+        ("speed", "seconds", "time (s)", 0), ("speed", "megabytes", "peak over model (MB)", 0),
+        ("toys", "agreement", "labels as with all classes (%)", None), ("toys", "miou", "mIoU (%)", None),
+    ]  # fmt: skip
+    figure, axes = plt.subplots(1, len(panels), figsize=(4.2 * len(panels), 3.8))
+    for axis, (part, key, label, bottom) in zip(axes, panels, strict=True):
+        for index, (name, rows) in enumerate(results.get(part, {}).items()):
+            votes = name.endswith("votes")
+            colour = f"C{index // 2 if part == 'toys' else index}"
+            style = {"color": colour, "linestyle": "--" if votes else "-", "marker": "x" if votes else "o"}
+            title = f"{name} classes" if part == "speed" else name
+            axis.plot([row["keep"] for row in rows], [row[key] for row in rows], markersize=4, label=title, **style)
+        axis.set_xscale("log", base=2)
+        axis.xaxis.set_major_formatter(matplotlib.ticker.ScalarFormatter())
+        axis.set_xlabel("K, classes kept (last point: all)")
+        axis.set_ylabel(label)
+        axis.set_ylim(bottom=bottom)
+        axis.grid(alpha=0.3)
+        if axis.lines:
+            axis.legend(fontsize=6)
+    figure.suptitle(f"TEST.KEEP_CLASSES. Time and memory: ViT-B/16, random weights, {results['machine']}", fontsize=9)
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
 
 
 if __name__ == "__main__":
