@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from physseg.modeling.catseg.linear import elu_plus_one, gelu, linear, plus_linear, plus_mlp
 from physseg.modeling.chunks import map_chunks, recomputed
 from physseg.modeling.clip.attention import attention
 
@@ -70,8 +71,8 @@ class SpatialBlock(nn.Module):
         return F.linear(self.norm1(x), weight).add_(terms)
 
     def _merge(self, x: Tensor, out: Tensor) -> Tensor:
-        x = x + self.proj(out.transpose(1, 2).reshape(x.shape))
-        return x + self.fc2(F.gelu(self.fc1(self.norm2(x))))
+        x = plus_linear(x, out.transpose(1, 2).reshape(x.shape), self.proj)
+        return plus_mlp(x, self.norm2, self.fc1, gelu, self.fc2)
 
 
 class SpatialAggregation(nn.Module):
@@ -214,9 +215,9 @@ class ClassAggregation(nn.Module):
         """Attention and MLP with their residuals at a slice of positions: (B, T, n, C) -> (B, T, n, C)."""
         c, tokens = x.shape[-1], x
         y = self.norm1(x)
-        q = F.elu(F.linear(y, self.q.weight[:, :c]).add_(terms_q)) + 1
-        k = F.elu(F.linear(y, self.k.weight[:, :c]).add_(terms_k)) + 1
-        v = self.v(y)
+        q = elu_plus_one(F.linear(y, self.q.weight[:, :c]).add_(terms_q))
+        k = elu_plus_one(F.linear(y, self.k.weight[:, :c]).add_(terms_k))
+        v = linear(y, self.v)
         # Batches of positions: (B, n, T, C). Dividing values by the length and multiplying it back cancels.
         q, k, v = (z.transpose(1, 2) for z in (q, k, v))
         # One C x C product with other heads' blocks zeroed: larger products than a head's own run faster.
@@ -226,7 +227,7 @@ class ClassAggregation(nn.Module):
         # The sum over a head's channels, spread to them again: (B, n, T, C) @ (C, C).
         norm = (q * keys.unsqueeze(2).to(q.dtype)) @ self.same_head.to(q.dtype) + 1e-6
         x = x + (q @ key_values / norm).transpose(1, 2)
-        x = x + self.fc2(F.relu_(self.fc1(self.norm2(x))))
+        x = plus_mlp(x, self.norm2, self.fc1, F.relu_, self.fc2)
         return tokens + x if add_input else x
 
 
