@@ -52,6 +52,11 @@ def add_machine_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--dtype", default="float32", choices=DTYPES, help="by autocast")
     parser.add_argument("--threads", type=int, default=0, help="on a CPU; 0: torch's choice")
+    parser.add_argument(
+        "--processor-time",
+        action="store_true",
+        help="count a CPU's seconds, not the clock's: on a busy machine",
+    )
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="does it run? ViT-B/16, few classes, one repeat")
     parser.add_argument(
@@ -117,7 +122,8 @@ def machine(args: argparse.Namespace) -> str:
     name = torch.cuda.get_device_name() if args.device != "cpu" else platform.processor() or platform.machine()
     threads = args.threads or torch.get_num_threads()
     where = name if args.device != "cpu" else f"{name}, {threads} threads"
-    return f"{where}, torch {torch.__version__}, {args.dtype}"
+    clock = ", processor time" if args.processor_time else ""
+    return f"{where}, torch {torch.__version__}, {args.dtype}{clock}"
 
 
 def print_header(args: argparse.Namespace) -> None:

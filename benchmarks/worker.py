@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from statistics import median
 from typing import Any
@@ -14,7 +15,7 @@ from cases import Case, build_model, build_plain, fast_function, plain_function,
 from measure import DTYPES, gemm_rate, gigaflop, peak_megabytes
 
 from physseg.memory import keep_freed_memory
-from physseg.timing import device_clock
+from physseg.timing import Clock, device_clock
 
 
 class WorkerFailed(RuntimeError):
@@ -27,11 +28,11 @@ class Worker:
     Args:
         case: what it runs.
         formulation: "fast" (this package's) or "plain" (that of tests/reference, with the same weights).
-        args: device, dtype, threads, quick and system_allocator of `speed.py`.
+        args: device, dtype, threads, quick, system_allocator and processor_time of `speed.py`.
     """
 
     def __init__(self, case: Case, formulation: str, args: argparse.Namespace) -> None:
-        keys = ("device", "dtype", "threads", "quick", "system_allocator")
+        keys = ("device", "dtype", "threads", "quick", "system_allocator", "processor_time")
         request = {"case": case.to_dict(), "formulation": formulation, **{key: getattr(args, key) for key in keys}}
         self._process = subprocess.Popen(
             [sys.executable, __file__, json.dumps(request)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -81,7 +82,7 @@ def serve(request: argparse.Namespace) -> None:
     else:
         run = plain_function(case, build_plain(case, model, device), model.clip.tokenizer, device)
 
-    clock = device_clock(device)
+    clock = time.process_time if request.processor_time else device_clock(device)
 
     def autocast(enabled: bool) -> torch.autocast:
         return torch.autocast(torch.device(device).type, DTYPES[request.dtype], enabled=enabled)
@@ -100,10 +101,10 @@ def serve(request: argparse.Namespace) -> None:
         "megabytes": lambda: peak_megabytes(run, device),
         "seconds": seconds,
         "save": lambda path: torch.save(run(), path),
-        "stages": lambda: stages(model, run, device) if case.kind in ("plain", "sliding") else None,
+        "stages": lambda: stages(model, run, clock) if case.kind in ("plain", "sliding") else None,
         "gigaflop": lambda: gigaflop(run),
         "rounding": rounding,
-        "gemm_gigaflops": lambda: gemm_rate(device, DTYPES[request.dtype], request.quick),
+        "gemm_gigaflops": lambda: gemm_rate(device, DTYPES[request.dtype], clock, request.quick),
     }
     with autocast(request.dtype != "float32"):
         for line in sys.stdin:
@@ -111,9 +112,8 @@ def serve(request: argparse.Namespace) -> None:
             print(json.dumps(known[what](*args)), file=answers, flush=True)
 
 
-def stages(model: torch.nn.Module, run: Callable[[], Any], device: str) -> dict[str, float]:
+def stages(model: torch.nn.Module, run: Callable[[], Any], clock: Clock) -> dict[str, float]:
     """Seconds in each stage of one run; the rest is cost volume, resizing and argmax."""
-    clock = device_clock(device)
     start = clock()
     with stage_clocks(model, clock) as spent:
         run()
