@@ -158,9 +158,10 @@ class ClassAggregation(nn.Module):
         self.norm2 = nn.LayerNorm(dim)
         self.fc1 = nn.Linear(dim, 4 * dim)
         self.fc2 = nn.Linear(4 * dim, dim)
-        # Which pairs of channels belong to one head.
-        same_head = torch.block_diag(*[torch.ones(dim // heads, dim // heads)] * heads)
-        self.register_buffer("same_head", same_head, persistent=False)
+        # Which head a channel belongs to (C, heads), and which pairs of channels belong to one head (C, C).
+        head_of = torch.block_diag(*[torch.ones(dim // heads, 1)] * heads)
+        self.register_buffer("head_of", head_of, persistent=False)
+        self.register_buffer("same_head", head_of @ head_of.T, persistent=False)
         # Takes the module as an argument, so that a copy of the module uses its own weights.
         self._run_slice = ClassAggregation._attend
 
@@ -224,9 +225,10 @@ class ClassAggregation(nn.Module):
         key_values = (k.transpose(-1, -2) @ v * self.same_head + pad_values).to(q.dtype)
         # The sum over classes in single precision at least, as the padding's.
         keys = k.sum(2, dtype=pad_keys.dtype) + pad_keys
-        # The sum over a head's channels, spread to them again: (B, n, T, C) @ (C, C).
-        norm = (q * keys.unsqueeze(2).to(q.dtype)) @ self.same_head.to(q.dtype) + 1e-6
-        x = x + (q @ key_values / norm).transpose(1, 2)
+        # The sum over a head's channels, one number a head: (B, n, T, heads).
+        norm = q @ (keys.unsqueeze(-1) * self.head_of).to(q.dtype) + 1e-6
+        out = (q @ key_values).unflatten(-1, (self.heads, -1)) / norm.unsqueeze(-1)
+        x = x + out.flatten(-2).transpose(1, 2)
         x = plus_mlp(x, self.norm2, self.fc1, F.relu_, self.fc2)
         return tokens + x if add_input else x
 
