@@ -20,6 +20,7 @@ _TITLE = "physseg"
 _CSS = """
 .gradio-container { max-width: 1500px !important; }
 #title h1 { margin-bottom: 0; } #title p { color: var(--body-text-color-subdued); margin-top: 2px; }
+#model input, #other input { text-overflow: ellipsis; padding-right: 24px; }
 #note .problem { color: #c4314b; font-weight: 600; } .dark #note .problem { color: #ff8a9b; }
 #note:empty, #note:not(:has(span)) { display: none; }
 @media (max-width: 800px) { #viewers { flex-direction: column; } }
