@@ -4,6 +4,7 @@ import contextlib
 import logging
 import weakref
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 import torch
 from detectron2.config import CfgNode
@@ -220,9 +221,7 @@ class Trainer(DefaultTrainer):
         """
         from physseg.data.loaders import build_test_loader
         from physseg.evaluation import build_evaluator, evaluate_dataset
-        from physseg.evaluation.group_purity import evaluate_group_purity
-        from physseg.evaluation.patch_names import evaluate_patch_names
-        from physseg.evaluation.pointing import evaluate_pointing
+        from physseg.evaluation.extra_metrics import extra_metrics
         from physseg.evaluation.runner import training_classes
 
         check_registered(cfg.DATASETS.TEST, "DATASETS.TEST")
@@ -231,21 +230,11 @@ class Trainer(DefaultTrainer):
             evaluator = evaluators[index] if evaluators is not None else build_evaluator(cfg, name)
             evaluator.reset()
             results[name] = evaluate_dataset(_unwrapped(model), build_test_loader(cfg, name), evaluator)
-            if cfg.TEST.PATCH_ACCURACY:
-                found = evaluate_patch_names(
-                    _unwrapped(model), build_test_loader(cfg, name), name, training_classes(cfg)
-                )
-                if comm.is_main_process():
-                    results[name]["sem_seg"].update(found)
-            if cfg.TEST.GROUP_PURITY:
-                found = evaluate_group_purity(_unwrapped(model), build_test_loader(cfg, name), name)
-                if comm.is_main_process():
-                    results[name]["sem_seg"].update(found)
-            if cfg.TEST.POINTING_ACCURACY:
-                found = evaluate_pointing(_unwrapped(model), build_test_loader(cfg, name), name)
-                if comm.is_main_process():
-                    results[name]["sem_seg"].update(found)
+            found = extra_metrics(
+                _unwrapped(model), cfg, name, training_classes(cfg), partial(build_test_loader, cfg, name)
+            )
             if comm.is_main_process():
+                results[name]["sem_seg"].update(found)
                 logger.info("%s: mIoU %.2f", name, results[name]["sem_seg"]["mIoU"])
         return results
 

@@ -11,6 +11,7 @@ import json
 import logging
 import math
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -24,9 +25,9 @@ from physseg.data.loaders import build_test_loader
 from physseg.data.overrides import config_of_dataset
 from physseg.data.specs import find_spec
 from physseg.evaluation.evaluator import SegmentationEvaluator, build_evaluator
+from physseg.evaluation.extra_metrics import extra_metrics
 from physseg.evaluation.image_counts import ImageCounts, ImageLog
 from physseg.evaluation.loop import STAGES, Timing, evaluate_dataset
-from physseg.evaluation.patch_names import evaluate_patch_names
 from physseg.evaluation.protocol import (
     changed_entries,
     collect_protocol,
@@ -148,11 +149,9 @@ def _run_one(model, cfg, name, evaluator, prints, results_dir: Path, encode, bui
         timing=timing,
     )
     log.close()
-    if cfg.TEST.PATCH_ACCURACY:
-        # On every image, whatever an interrupted run had counted: it costs CLIP alone.
-        patches = evaluate_patch_names(
-            model, build_loader(cfg, name, batch_size=1, skip=frozenset()), name, training_classes(cfg)
-        )
+    # On every image, whatever an interrupted run had counted.
+    loader = partial(build_loader, cfg, name, batch_size=1, skip=frozenset())
+    extra = extra_metrics(model, cfg, name, training_classes(cfg), loader)
     gathered = comm.gather(list(evaluator.images.values()))
     if comm.is_main_process():
         images = {entry.file_name: entry for share in reversed(gathered) for entry in share}
@@ -163,8 +162,7 @@ def _run_one(model, cfg, name, evaluator, prints, results_dir: Path, encode, bui
             for file_name in sorted(images):
                 merged.append(images[file_name])
             merged.close()
-        if cfg.TEST.PATCH_ACCURACY:
-            values["sem_seg"].update(_without_nan(patches))
+        values["sem_seg"].update(_without_nan(extra))
         record = _record(cfg, name, evaluator, values["sem_seg"], prints, timing, encode)
         write_json_atomic(results_dir / f"{key}.json", record)
         for path in results_dir.glob(f"{key}.rank*.jsonl"):

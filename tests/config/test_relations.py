@@ -44,7 +44,6 @@ BROKEN = [
     (["MODEL.DEVICE", "cpu", "SOLVER.AMP.ENABLED", True, "SOLVER.AMP.DTYPE", "fp16"], 'AMP.DTYPE must be "bf16"'),
     (["MODEL.DENSE.METHOD", "naclip"], 'MODEL.DENSE.METHOD must be "catseg" or "maskclip" where'),
     (["MODEL.TEXT.SYNONYMS", "max"], 'MODEL.TEXT.SYNONYMS must be "first" or "average" where'),
-    (["MODEL.META_ARCHITECTURE", "ClipSegmenter", "TEST.PATCH_ACCURACY", True], "TEST.PATCH_ACCURACY goes with"),
     (["MODEL.META_ARCHITECTURE", "ClipSegmenter", "TEST.PRECISION", "bf16"], 'TEST.PRECISION must not be "bf16" where'),
     (["TEST.WINDOW_STRIDE", 385], "TEST.WINDOW_STRIDE <= TEST.WINDOW_SIZE <= TEST.WINDOW_CANVAS"),
     (["TEST.WINDOW_CANVAS", 383], "TEST.WINDOW_STRIDE <= TEST.WINDOW_SIZE <= TEST.WINDOW_CANVAS"),

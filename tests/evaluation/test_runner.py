@@ -5,7 +5,7 @@ import pytest
 import torch
 from detectron2.data import MetadataCatalog
 
-from physseg.evaluation import runner
+from physseg.evaluation import extra_metrics
 from physseg.evaluation.image_counts import ImageLog
 from physseg.evaluation.runner import run_benchmarks
 
@@ -52,7 +52,7 @@ def test_patch_accuracy_is_counted_on_every_image(model, cfg, benchmarks, tmp_pa
         seen.append([x["file_name"] for batch in loader for x in batch])
         return {"patch_accuracy": 50.0, "patch_accuracy_unseen": float("nan")}
 
-    monkeypatch.setattr(runner, "evaluate_patch_names", count)
+    monkeypatch.setattr(extra_metrics, "evaluate_patch_names", count)
     cfg.TEST.PATCH_ACCURACY = True
     model.fail_after = 3
     with pytest.raises(KeyboardInterrupt):
