@@ -60,7 +60,7 @@ class Trainer(DefaultTrainer):
         check_config(cfg)
         check_best_metric(cfg)
         # A subclass's own evaluation may know other names.
-        if cfg.DATASETS.TEST and type(self).test.__func__ is Trainer.test.__func__:
+        if cfg.DATASETS.TEST and getattr(type(self).test, "__func__", None) is Trainer.test.__func__:
             check_test_data(cfg)
         cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
         self.cfg = cfg

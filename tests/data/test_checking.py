@@ -157,7 +157,7 @@ def test_command_prints_json(prepared, capsys):
 
 def test_command_refuses_unknown_names(capsys):
     assert main(["a151"]) == 2
-    assert "no data set a151; expected one of coco_stuff" in capsys.readouterr().err
+    assert "no data set 'a151'; expected one of coco_stuff" in capsys.readouterr().err
 
 
 def test_command_checks_ones_own_data(prepared, tmp_path, capsys):

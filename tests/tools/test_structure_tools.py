@@ -26,7 +26,17 @@ def test_make_structure_labels(images, tmp_path, monkeypatch, capsys):
     name = "structure_tool_test"
     DatasetCatalog.register(name, lambda: [{"file_name": str(p)} for p in sorted(images.iterdir())])
     MetadataCatalog.get(name).ignore_label = 255
-    arguments = ["--config-file", "", "--dataset", name, "--sources", "canny", "sift", "--output", str(tmp_path / "m")]
+    arguments = [
+        "--config-file",
+        "physseg_vitb16",
+        "--dataset",
+        name,
+        "--sources",
+        "canny",
+        "sift",
+        "--output",
+        str(tmp_path / "m"),
+    ]
     try:
         assert run_program("structure_labels", [*arguments, "--workers", "1"]) == 0
         assert "2 images, 2 to do" in capsys.readouterr().out
@@ -39,7 +49,7 @@ def test_make_structure_labels(images, tmp_path, monkeypatch, capsys):
 
 
 def test_visualize_structures(images, tmp_path):
-    arguments = [str(images), "--output", str(tmp_path / "sheets"), "--config-file", ""]
+    arguments = [str(images), "--output", str(tmp_path / "sheets"), "--config-file", "physseg_vitb16"]
     opts = ["--opts", "MODEL.DEVICE", "cpu", "MODEL.STRUCTURE.SUPERPOINT.WEIGHTS", str(tmp_path / "none")]
     assert run_program("visualize", arguments + opts) == 0
     with Image.open(tmp_path / "sheets" / "1.png") as sheet:
@@ -47,5 +57,5 @@ def test_visualize_structures(images, tmp_path):
 
 
 def test_visualize_structures_of_an_empty_folder(tmp_path, capsys):
-    assert run_program("visualize", [str(tmp_path), "--output", str(tmp_path), "--config-file", ""]) == 1
+    assert run_program("visualize", [str(tmp_path), "--output", str(tmp_path), "--config-file", "physseg_vitb16"]) == 1
     assert "no images" in capsys.readouterr().err
