@@ -104,7 +104,7 @@ def draw(results: dict, path: Path) -> None:
         axis.set_ylabel(label)
         axis.set_ylim(bottom=bottom)
         axis.grid(alpha=0.3)
-        if axis.lines:
+        if axis.lines and key in ("seconds", "agreement"):
             axis.legend(fontsize=6)
     figure.suptitle(f"TEST.KEEP_CLASSES. Time and memory: ViT-B/16, random weights, {results['machine']}", fontsize=9)
     figure.tight_layout()
