@@ -18,7 +18,7 @@ from pathlib import Path
 
 from detectron2.utils import comm
 
-_NAME = ".lock"
+LOCK = ".lock"
 # Workers of a killed run hold its lock until they notice (`physseg.signals`).
 _WORKERS_SECONDS = 5.0
 _held: set[Path] = set()
@@ -54,14 +54,14 @@ def folder_lock(folder: str | os.PathLike) -> Iterator[None]:
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / _NAME, "a+") as file:
+    with open(folder / LOCK, "a+") as file:
         end = time.monotonic() + _WORKERS_SECONDS
         while not _taken(file):
             holder = _holder(file)
             if _runs(holder) or time.monotonic() > end:
                 raise FolderInUseError(
                     f"{folder} is in use by another run: {_described(holder)}. Wait for it, stop it, or give another "
-                    "folder."
+                    f"folder.{_if_stale(holder, folder)}"
                 )
             time.sleep(0.1)
         since = datetime.datetime.now().isoformat(" ", "seconds")
@@ -118,3 +118,10 @@ def _described(holder: dict) -> str:
     if not holder:
         return "its process is not known"
     return f"process {holder.get('pid')} on {holder.get('host')}, since {holder.get('since')}"
+
+
+def _if_stale(holder: dict, folder: Path) -> str:
+    # Whether a process of another machine still runs cannot be seen from here.
+    if holder.get("host") in (None, socket.gethostname()):
+        return ""
+    return f" If it no longer runs on {holder['host']}, remove {folder / LOCK}."

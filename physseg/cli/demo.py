@@ -35,7 +35,9 @@ from physseg.evaluation.pictures import choose_evenly, read_image_counts, save_p
 from physseg.evaluation.report import Run, write_report
 from physseg.evaluation.runner import benchmark_key, run_benchmarks
 from physseg.evaluation.tables import Row, render, write_tables
+from physseg.folder_lock import LOCK, folder_lock
 from physseg.io import write_text_atomic
+from physseg.paths import writable_folder
 from physseg.toy_world.caption_files import write_toy_captions
 from physseg.toy_world.make import make_toy_world
 
@@ -69,7 +71,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def demo(cfg) -> None:
-    """Run all steps; what an earlier call finished with the same config is taken over."""
+    """Run all steps; what an earlier call finished with the same config is taken over.
+
+    Raises:
+        physseg.folder_lock.FolderInUseError: another demo, or a training, runs in OUTPUT_DIR.
+    """
+    with folder_lock(writable_folder(cfg.OUTPUT_DIR)):
+        _run_steps(cfg)
+
+
+def _run_steps(cfg) -> None:
     folder, steps = Path(cfg.OUTPUT_DIR), {}
     finished = reuse_training(cfg, folder)
     # Not Detectron2's default_setup: its screens of environment and config would hide what the demo does.
@@ -160,11 +171,14 @@ def reuse_training(cfg, folder: Path) -> Path | None:
     """
     record, final = folder / "config.yaml", folder / "model_final.pth"
     same = record.is_file() and record.read_text() == cfg.dump()
-    if not same and folder.exists() and any(folder.iterdir()):
+    earlier = [path for path in folder.iterdir() if path.name != LOCK] if folder.exists() else []
+    if not same and earlier:
         number = 1
         while (old := folder.with_name(f"{folder.name}-previous-{number}")).exists():
             number += 1
-        folder.rename(old)
+        old.mkdir()
+        for path in earlier:
+            path.rename(old / path.name)
         print(f"{folder} was made with another config; it is now {old}")
     write_text_atomic(record, cfg.dump())
     return final if same and final.is_file() else None

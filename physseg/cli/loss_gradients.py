@@ -15,8 +15,8 @@ from detectron2.modeling import build_model
 from detectron2.utils.env import seed_all_rng
 
 from physseg.analysis.loss_gradients import markdown_table, mean_gradients, measure_gradients
-from physseg.cli.arguments import new_parser, some_path
-from physseg.config import load_config
+from physseg.cli.arguments import new_parser, number, some_path
+from physseg.config import check_device, load_config
 from physseg.data.loaders import build_train_loader
 from physseg.engine.gradients import keep_compiled_graphs
 from physseg.engine.weights import load_weights
@@ -30,8 +30,10 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--config-file", type=some_path, required=True, metavar="FILE", help="a config with the losses to compare"
     )
-    parser.add_argument("--batches", type=int, default=8, metavar="N", help="training batches (default: 8)")
-    parser.add_argument("--output", metavar="FILE", help="also write the numbers as JSON")
+    parser.add_argument(
+        "--batches", type=number(int, 1, 1_000_000), default=8, metavar="N", help="training batches (default: 8)"
+    )
+    parser.add_argument("--output", type=some_path, metavar="FILE", help="also write the numbers as JSON")
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config overrides")
     return parser
 
@@ -39,11 +41,10 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the table, and write it if asked to."""
     args = parser().parse_args(argv)
-    if args.batches < 1:
-        raise ValueError(f"--batches must be 1 or more; got {args.batches}")
     if args.output is not None:
         writable_file(args.output)
     cfg = load_config(args.config_file, args.opts)
+    check_device(cfg.MODEL.DEVICE)
     if not (cfg.MODEL.PATCH_ALIGNMENT.ENABLED or cfg.MODEL.STRUCTURE.ENABLED):
         raise ValueError("nothing to compare: MODEL.PATCH_ALIGNMENT.ENABLED and MODEL.STRUCTURE.ENABLED are both False")
     keep_compiled_graphs()

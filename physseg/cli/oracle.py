@@ -17,7 +17,7 @@ from detectron2.utils.logger import setup_logger
 
 from physseg.analysis.oracle_study import name_by_overlap, name_true_regions
 from physseg.cli.arguments import new_parser, some_path
-from physseg.config import load_config
+from physseg.config import check_device, load_config
 from physseg.data.images import read_image, read_label_map
 from physseg.data.loaders import build_test_loader
 from physseg.data.specs import get_spec
@@ -35,10 +35,12 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = new_parser(__doc__)
     parser.add_argument("--config-file", type=some_path, required=True, metavar="FILE")
-    parser.add_argument("--weights", metavar="FILE", help="checkpoint of the model; default: MODEL.WEIGHTS")
+    parser.add_argument(
+        "--weights", type=some_path, metavar="W", help="checkpoint of the model; default: MODEL.WEIGHTS"
+    )
     parser.add_argument("--benchmark", default="a150", metavar="KEY")
     parser.add_argument("--connected", action="store_true", help="name ground-truth components one by one")
-    parser.add_argument("--output", metavar="FILE", help="also write the numbers as JSON")
+    parser.add_argument("--output", type=some_path, metavar="FILE", help="also write the numbers as JSON")
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config overrides")
     return parser
 
@@ -50,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         writable_file(args.output)
     setup_logger(name="physseg")
     cfg = load_config(args.config_file, args.opts)
+    check_device(cfg.MODEL.DEVICE)
     spec = get_spec(args.benchmark)
     studies = {"ground-truth regions, plain CLIP": true_regions(cfg, spec, args.connected)}
     cfg.MODEL.WEIGHTS = args.weights or cfg.MODEL.WEIGHTS

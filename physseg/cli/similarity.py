@@ -20,7 +20,7 @@ import torch
 
 from physseg.analysis.category_similarity import PAPER, category_similarity
 from physseg.cli.arguments import new_parser, some_path, split_at_first_key
-from physseg.config import load_config
+from physseg.config import check_device, load_config
 from physseg.data.custom import register_custom
 from physseg.data.mapper import dataset_vocabulary, training_metadata
 from physseg.data.specs import REAL, TOY, find_spec, get_specs
@@ -42,8 +42,10 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--names", action="append", default=[], metavar="KEY=VOCABULARY", help="a benchmark's names by another list"
     )
-    parser.add_argument("--training", metavar="NAME", help="vocabulary or text file; default: DATASETS.TRAIN's")
-    parser.add_argument("--output", metavar="FILE", help="also write the numbers as JSON")
+    parser.add_argument(
+        "--training", type=some_path, metavar="NAME", help="vocabulary or text file; default: DATASETS.TRAIN's"
+    )
+    parser.add_argument("--output", type=some_path, metavar="FILE", help="also write the numbers as JSON")
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config overrides")
     return parser
 
@@ -55,6 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         writable_file(args.output)
     keys, opts = split_at_first_key(args.benchmarks, args.opts)
     cfg = load_config(args.config_file, opts)
+    check_device(cfg.MODEL.DEVICE)
     name = args.clip or cfg.MODEL.CLIP.NAME
     toy = cfg.MODEL.CLIP.PRETRAINED in WEIGHTS
     specs = get_specs(keys or (TOY if toy else REAL))

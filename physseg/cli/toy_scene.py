@@ -31,6 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     if args.seed < 0 or not 24 <= args.height <= 10_000:
         parser().error("--seed must be 0 or more, --height between 24 and 10000")
+    if args.target.suffix.lower() not in Image.registered_extensions():
+        raise ValueError(f"{args.target}: the name must end in .png, .jpg or another ending of a picture")
     writable_file(args.target)
     image, names, _ = toy_scene(args.seed, args.height)
     with atomic_write(args.target) as temporary:

@@ -138,6 +138,10 @@ def first_synonym_collisions(names: Sequence[str]) -> dict[str, list[int]]:
     return {name: indices for name, indices in groups.items() if len(indices) > 1}
 
 
+# How lines of other files than lists of names begin.
+_CODE = ("[", "{", "<", '"', "]", "}", "!!", "---")
+
+
 def read_name_list(path: str | os.PathLike) -> list[str]:
     """Names of a text file, one per line (synonyms after a comma), or of a table as above (``.tsv``).
 
@@ -160,6 +164,12 @@ def read_name_list(path: str | os.PathLike) -> list[str]:
     except csv.Error as error:
         raise ValueError(f"vocabulary file {path} is no table: {error}") from None
     names = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    code = [name for name in names if name.startswith(_CODE)]
+    if code:
+        raise ValueError(
+            f"vocabulary file {path} has the line {code[0][:60]!r}, which looks like JSON, YAML or HTML; expected one "
+            "class name per line, without brackets and quotation marks"
+        )
     return check_vocabulary(names, f"vocabulary file {path}")
 
 

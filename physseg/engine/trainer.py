@@ -39,6 +39,7 @@ from physseg.engine.structure_pictures import StructurePictures
 from physseg.engine.train_step import StepOptions, TrainStep
 from physseg.engine.weights import load_weights
 from physseg.engine.writers import build_writers
+from physseg.folder_lock import folder_lock
 
 logger = logging.getLogger(__name__)
 
@@ -99,9 +100,14 @@ class Trainer(DefaultTrainer):
         Without ``resume``, what an earlier training left in OUTPUT_DIR is moved to a folder ``previous-N`` in it.
 
         Raises:
+            physseg.folder_lock.FolderInUseError: another training runs in OUTPUT_DIR.
             FileNotFoundError: MODEL.WEIGHTS, or every checkpoint, is missing or damaged.
             physseg.engine.weights.IncompatibleWeightsError: the weights do not fit the model.
         """
+        with folder_lock(self.cfg.OUTPUT_DIR):
+            self._resume_or_load(resume)
+
+    def _resume_or_load(self, resume: bool) -> None:
         has_checkpoint = comm.all_gather(resume and self.checkpointer.has_checkpoint())[0]
         if not has_checkpoint:
             if resume:
@@ -147,6 +153,7 @@ class Trainer(DefaultTrainer):
             The evaluation's results in the main process, if there were any.
 
         Raises:
+            physseg.folder_lock.FolderInUseError: another training runs in OUTPUT_DIR.
             TrainingInterrupted: a signal asked for a stop; a checkpoint is saved.
             NonFiniteLossError: a loss became NaN or infinite; the checkpoints saved so far stay.
             OSError: a checkpoint could not be written.
@@ -156,7 +163,8 @@ class Trainer(DefaultTrainer):
         # Later than everything that may draw random numbers on the way to the first iteration.
         if comm.get_rank() < len(self._random_states):
             restore_random_state(self._random_states[comm.get_rank()])
-        super().train()
+        with folder_lock(self.cfg.OUTPUT_DIR):
+            super().train()
         return getattr(self, "_last_eval_results", None)
 
     def _loader(self) -> Iterable:

@@ -113,13 +113,13 @@ def build_writers(cfg, max_iter: int, start_iter: int) -> list[EventWriter]:
 
 
 def read_metrics(path: str | os.PathLike) -> list[dict]:
-    """Lines of a metrics.json, in order; a line cut short by a kill is left out."""
+    """Lines of a metrics.json, in order; a line cut short by a kill, or of another kind, is left out."""
     lines = []
     with contextlib.suppress(FileNotFoundError):
-        for line in Path(path).read_text(encoding="utf-8").splitlines():
-            with contextlib.suppress(json.JSONDecodeError):
+        for line in Path(path).read_text(encoding="utf-8", errors="replace").splitlines():
+            with contextlib.suppress(json.JSONDecodeError, RecursionError):
                 lines.append(json.loads(line))
-    return lines
+    return [line for line in lines if isinstance(line, dict) and type(line.get("iteration")) is int]
 
 
 def forget_after(path: str | os.PathLike, start_iter: int) -> None:

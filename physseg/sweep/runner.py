@@ -101,7 +101,8 @@ class SweepRunner:
                 logger.warning("%s: try %d of %d failed: %s", run.name, attempt + 1, self.retries + 1, reason)
             self.failed[run.name] = reason
         except Exception as error:  # a run that cannot even start must not take the others with it
-            logger.exception("%s could not be run", run.name)
+            # The machine's matter (a full disk) is in the words; a bug is where it happened.
+            logger.error("%s could not be run: %s", run.name, error, exc_info=not isinstance(error, OSError))
             self.failed[run.name] = str(error)
         finally:
             self._slots.put(slot)

@@ -90,6 +90,15 @@ def test_names_that_share_only_a_first_synonym_are_allowed():
     assert check_vocabulary(["bag", "bag, handbag"]) == ["bag", "bag, handbag"]
 
 
+@pytest.mark.parametrize(
+    "text", ['["cat", "dog"]', '{"a": 1}', "[\n  cat\n]", '"cat"\n"dog"', "<html>", "---\n- cat", "!!python/none"]
+)
+def test_a_file_of_another_kind_is_no_list_of_names(text, tmp_path):
+    (tmp_path / "names.txt").write_text(text)
+    with pytest.raises(ValueError, match=r"names.txt has the line .* looks like JSON, YAML or HTML"):
+        read_name_list(tmp_path / "names.txt")
+
+
 def test_name_list_skips_blanks_and_comments(tmp_path):
     (tmp_path / "names.txt").write_text("# mine\ncat\n\n  dog, hound \n", encoding="utf-8")
     assert read_name_list(tmp_path / "names.txt") == ["cat", "dog, hound"]

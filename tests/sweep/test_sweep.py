@@ -74,6 +74,30 @@ def test_finished_runs_are_not_repeated(sweep_file):
     assert all(starts(folder) == [0] for folder in (sweep_file.parent / "out").glob("*/seed*"))
 
 
+def test_two_sweeps_at_once_share_the_runs(sweep_file, monkeypatch):
+    monkeypatch.setenv("FAKE_STEPS", "4")
+    other = multiprocessing.get_context("fork").Process(target=lambda: sys.exit(run(sweep_file, "--jobs", "2")))
+    other.start()
+    assert run(sweep_file, "--jobs", "2") == 0
+    other.join(60)
+    assert other.exitcode == 0
+    folders = list((sweep_file.parent / "out").glob("*/seed*"))
+    assert len(folders) == 4
+    assert all(starts(folder) == [0] for folder in folders)
+
+
+def test_a_run_that_finds_no_place_is_one_line(sweep_file, monkeypatch, capsys, caplog):
+    def full(*_):
+        raise OSError(28, "No space left on device", "seed0")
+
+    monkeypatch.setattr("physseg.sweep.run_folder.prepare", full)
+    assert run(sweep_file) == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("failed: ")
+    assert last.endswith("No space left on device: 'seed0'")
+    assert "Traceback" not in caplog.text
+
+
 def test_changed_settings_are_run_again_and_the_old_run_is_kept(sweep_file):
     run(sweep_file)
     sweep_file.write_text(SWEEP + "set: {SOLVER.BASE_LR: 0.1}")
