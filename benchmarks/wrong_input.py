@@ -34,13 +34,15 @@ from pathlib import Path
 
 from PIL import Image
 
-from physseg.cli import PROGRAMS
-from physseg.cli.arguments import some_path
-from physseg.cli.boundary import run_program
-from tests import processes_left
-from tests.small_model import CONFIG, OPTS, save_weights
-
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from physseg.cli import PROGRAMS  # noqa: E402
+from physseg.cli.arguments import some_path  # noqa: E402
+from physseg.cli.boundary import run_program  # noqa: E402
+from tests import processes_left  # noqa: E402
+from tests.small_model import CONFIG, OPTS, save_weights  # noqa: E402
+
 LIMIT_SECONDS = 20.0
 SMALL = [*map(str, OPTS)]
 TRAINING = ["SOLVER.MAX_ITER", "1", "DATALOADER.NUM_WORKERS", "0", "DATASETS.TEST", "()", *SMALL]

@@ -61,7 +61,10 @@ _MACHINE = (
     (r"DataLoader worker .* is killed by signal: Killed", _MEMORY),
     (r"NVIDIA driver|not compiled with CUDA|No CUDA GPUs|CUDA driver|invalid device ordinal", _DEVICE),
     (r"device type at start of device string|Invalid device string|not linked with support for", _DEVICE),
-    (r"PytorchStreamWriter failed|unexpected pos \d+ vs|file write failed", "The disk is full or not writable"),
+    (
+        r"PytorchStreamWriter failed|unexpected pos \d+ vs|file write failed|No space left on device|File too large",
+        "The disk is full or not writable",
+    ),
     (
         r"connectFullMesh failed|timed out connecting|(client|server) socket has (failed|timed out)",
         "The processes of this run do not reach each other: check --dist-url, ports and firewalls",

@@ -8,6 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from torch._utils import ExceptionWrapper
 
 from physseg.cli.judgement import Kind, judge
@@ -88,6 +89,7 @@ def test_an_os_error_keeps_its_text_and_gets_advice(number, advice):
         (RuntimeError("Found no NVIDIA driver on your system."), "set MODEL.DEVICE to cpu"),
         (AssertionError("Torch not compiled with CUDA enabled"), "set MODEL.DEVICE to cpu"),
         (RuntimeError("[enforce fail] . PytorchStreamWriter failed writing file data/3"), "disk is full"),
+        (SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"), "disk is full"),
         (RuntimeError("Gloo connectFullMesh failed with [..] timed out connecting: SO_ERROR"), "check --dist-url"),
         (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "), "Memory has run out"),
     ],
