@@ -56,7 +56,7 @@ def _run(program, words, folder, limit, writer):
     os.dup2(writer, 1)
     os.dup2(writer, 2)
     # Line by line, as standard error is.
-    sys.stdout, sys.stderr = (open(number, "w", buffering=1, closefd=False) for number in (1, 2))
+    sys.stdout, sys.stderr = (open(n, "w", buffering=1, closefd=False) for n in (1, 2))  # noqa: SIM115
     if limit is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     os._exit(run_program(program, words))
