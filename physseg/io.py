@@ -5,12 +5,15 @@ a full disk or Ctrl-C the target is either the old file or the complete new one.
 """
 
 import contextlib
+import io
 import json
 import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 
 @contextlib.contextmanager
@@ -53,6 +56,21 @@ def write_bytes_atomic(path: str | os.PathLike, data: bytes) -> None:
 def write_text_atomic(path: str | os.PathLike, text: str) -> None:
     """Write ``text`` to ``path`` as UTF-8."""
     write_bytes_atomic(path, text.encode("utf-8"))
+
+
+def save_image(image: Image.Image, path: str | os.PathLike, **options: Any) -> None:
+    """Encode a Pillow image in the format of the suffix, and write it; for the block of `atomic_write`.
+
+    Pillow's own JPEG writer takes half a write for a whole one: on a disk that fills up the picture would be cut off
+    without a word.
+
+    Raises:
+        OSError: it could not be written whole.
+    """
+    path = Path(path)
+    encoded = io.BytesIO()
+    image.save(encoded, format=Image.registered_extensions()[path.suffix.lower()], **options)
+    path.write_bytes(encoded.getbuffer())
 
 
 def write_json_atomic(path: str | os.PathLike, value: Any, indent: int | None = 2) -> None:

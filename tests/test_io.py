@@ -1,9 +1,12 @@
 import json
+import multiprocessing
 import os
+import resource
 
 import pytest
+from PIL import Image
 
-from physseg.io import atomic_write, write_bytes_atomic, write_json_atomic, write_text_atomic
+from physseg.io import atomic_write, save_image, write_bytes_atomic, write_json_atomic, write_text_atomic
 
 
 def test_replaces_the_target_and_makes_folders(tmp_path):
@@ -53,3 +56,30 @@ def test_a_block_that_removes_the_temporary_is_an_error(tmp_path):
 def test_json(tmp_path):
     write_json_atomic(tmp_path / "x.json", {"a": [1, 2.5]})
     assert json.loads((tmp_path / "x.json").read_text()) == {"a": [1, 2.5]}
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.bmp"])
+def test_a_picture_that_finds_no_room_is_an_error_and_no_half_file(name, tmp_path):
+    """In a process that may write 100 bytes: a disk that fills up in the middle of a write."""
+
+    def write():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+        try:
+            with atomic_write(tmp_path / name) as temporary:
+                save_image(Image.radial_gradient("L"), temporary)
+        except OSError:
+            os._exit(3)
+        os._exit(0)
+
+    process = multiprocessing.get_context("fork").Process(target=write)
+    process.start()
+    process.join(60)
+    assert process.exitcode == 3
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_picture_is_what_pillow_writes(tmp_path):
+    image = Image.radial_gradient("L")
+    save_image(image, tmp_path / "a.jpg", quality=80)
+    image.save(tmp_path / "b.jpg", quality=80)
+    assert (tmp_path / "a.jpg").read_bytes() == (tmp_path / "b.jpg").read_bytes()

@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from physseg.cli.arguments import new_parser
-from physseg.io import atomic_write
+from physseg.io import atomic_write, save_image
 from physseg.paths import writable_file
 from physseg.toy_world.example import toy_scene
 
@@ -36,6 +36,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     writable_file(args.target)
     image, names, _ = toy_scene(args.seed, args.height)
     with atomic_write(args.target) as temporary:
-        Image.fromarray(image).save(temporary)
+        save_image(Image.fromarray(image), temporary)
     print(f"Wrote {args.target}. It shows: {', '.join(names)}")
     return 0

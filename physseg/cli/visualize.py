@@ -20,7 +20,7 @@ from physseg.config import check_device, load_config
 from physseg.data.images import IMAGE_EXTENSIONS, BrokenFileError, read_image, read_label_map
 from physseg.inference.find import find_files, is_video
 from physseg.inference.predictor import Predictor
-from physseg.io import atomic_write
+from physseg.io import atomic_write, save_image
 from physseg.paths import writable_folder
 from physseg.structure import structure_options
 from physseg.structure.sheet import draw_sheet, estimates, every_source
@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             panels |= estimates(model, image, options.sources)
         target = job.target.with_name(f"{job.target.name}.{args.format}")
         with atomic_write(target) as temporary:
-            Image.fromarray(draw_sheet(image, panels, args.columns)).save(temporary, quality=85)
+            save_image(Image.fromarray(draw_sheet(image, panels, args.columns)), temporary, quality=85)
         print(target)
     for problem in problems:
         print(f"failed: {problem}", file=sys.stderr)

@@ -20,7 +20,7 @@ from physseg.data.loaders import build_test_loader
 from physseg.evaluation.evaluator import SegmentationEvaluator, build_evaluator
 from physseg.evaluation.image_counts import ImageCounts, ImageLog
 from physseg.evaluation.runner import benchmark_key
-from physseg.io import atomic_write, write_json_atomic
+from physseg.io import atomic_write, save_image, write_json_atomic
 from physseg.visualization import overlay, palette, present_classes
 
 PANELS = {
@@ -183,7 +183,7 @@ def _write(folder: Path, stem: str, panels: dict[str, np.ndarray]) -> dict[str, 
         # Photographs as JPEG; flat colours stay sharp, and small, as PNG.
         files[name] = f"{stem}.{name}.{'jpg' if name == 'image' else 'png'}"
         with atomic_write(folder / files[name]) as temporary:
-            Image.fromarray(panel).save(temporary, quality=90)
+            save_image(Image.fromarray(panel), temporary, quality=90)
     return files
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from physseg.data.processes import available_cores, worker_pool
-from physseg.io import atomic_write, write_json_atomic
+from physseg.io import atomic_write, save_image, write_json_atomic
 from physseg.toy_world.captions import random_prompt, sample_picture
 from physseg.toy_world.make import FOLDER
 from physseg.toy_world.vocabularies import COMPOSITIONS
@@ -97,7 +97,7 @@ def _write_image(job: tuple[Path, int, int, int]) -> tuple[str, list[str]]:
     pair = sample_picture(rng)
     name = f"{number:012d}.png"
     with atomic_write(images / name) as temporary:
-        Image.fromarray(pair.image).save(temporary)
+        save_image(Image.fromarray(pair.image), temporary)
     return name, [pair.caption, *(_caption(rng, pair.present, whole=index == 1) for index in range(1, CAPTIONS))]
 
 

@@ -14,7 +14,7 @@ import scipy.io
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from physseg.io import atomic_write, write_bytes_atomic, write_json_atomic, write_text_atomic
+from physseg.io import atomic_write, save_image, write_bytes_atomic, write_json_atomic, write_text_atomic
 from physseg.toy_world.scenes import Rendering
 from physseg.toy_world.vocabularies import COMPOSITIONS, Row
 
@@ -82,7 +82,7 @@ def write_voc(root: Path, name: str, split: str, rendering: Rendering, raw_ids: 
     image = Image.fromarray(labels, mode="P")
     image.putpalette(voc_palette().tobytes())
     with atomic_write(base / "SegmentationClass" / f"{name}.png") as temporary:
-        image.save(temporary)
+        save_image(image, temporary)
 
 
 def write_voc_list(root: Path, split: str, names: list[str]) -> None:

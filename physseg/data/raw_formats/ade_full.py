@@ -15,7 +15,7 @@ from physseg.data.images import read_image
 from physseg.data.raw_formats.allowed_pickle import load_allowed
 from physseg.data.raw_formats.common import Job, MissingInputError, few, require, save_labels, to_train_ids
 from physseg.data.specs import BenchmarkSpec
-from physseg.io import atomic_write
+from physseg.io import atomic_write, save_image
 
 INDEX_NAME = "index_ade20k.pkl"
 SHORT_SIDE = 512
@@ -75,7 +75,7 @@ def convert(job: Job, spec: BenchmarkSpec, root: Path) -> None:
         raise ValueError(f"{source} has size {raw.shape}, its image {image.shape[:2]}")
     image, labels = shrink(image, to_train_ids(raw, spec, source))
     with atomic_write(spec.images_path(root) / f"{job.name}{spec.image_ext}") as temporary:
-        Image.fromarray(image).save(temporary)
+        save_image(Image.fromarray(image), temporary)
     save_labels(job, labels, spec, root)
 
 

@@ -15,7 +15,7 @@ from physseg.inference.formats.coco import write_coco
 from physseg.inference.formats.geojson import check_rasterio, write_geojson
 from physseg.inference.formats.label_png import write_label_png
 from physseg.inference.prediction import Prediction, shares
-from physseg.io import atomic_write
+from physseg.io import atomic_write, save_image
 from physseg.visualization import overlay
 
 
@@ -94,5 +94,5 @@ def write_overlay(target: Path, prediction: Prediction, alpha: float, ending: st
     path = target.with_name(f"{target.name}_overlay.{ending}")
     with atomic_write(path) as temporary:
         picture = overlay(prediction.image, prediction.labels, prediction.names, alpha)
-        Image.fromarray(picture).save(temporary, quality=92)
+        save_image(Image.fromarray(picture), temporary, quality=92)
     return path

@@ -20,7 +20,7 @@ from physseg.inference.prediction import shares_of_counts
 from physseg.inference.tiles.raster import Raster
 from physseg.inference.tiles.stack import write_stack
 from physseg.inference.tiles.state import TileState
-from physseg.io import atomic_write, write_json_atomic
+from physseg.io import atomic_write, save_image, write_json_atomic
 from physseg.visualization import overlay, palette
 
 TIFF = "_labels.tif"
@@ -92,7 +92,7 @@ def _write_overlay(job: Job, raster: Raster, state: TileState, names, options: O
         reduced = file.read(1, out_shape=size).astype(np.int64)
     path = job.target.with_name(f"{job.target.name}_overlay.{options.picture}")
     with atomic_write(path) as temporary:
-        Image.fromarray(overlay(image, reduced, names, options.alpha)).save(temporary, quality=92)
+        save_image(Image.fromarray(overlay(image, reduced, names, options.alpha)), temporary, quality=92)
 
 
 def _write_summary(job: Job, raster: Raster, state: TileState, names, options: OutputOptions, labels: Path) -> None:
