@@ -22,7 +22,7 @@ except ImportError:  # Windows has no such module; peak memory is then not recor
     resource = None
 
 # Models that no label map has taught: the softmax over words, its scale and the background rules make their numbers.
-WITHOUT_MASKS = ("ClipSegmenter", "PACL")
+WITHOUT_MASKS = ("ClipSegmenter", "PACL", "SegCLIP", "ZeroSeg")
 # Keys that change where and when something runs, or training alone; none of them changes a result.
 _IRRELEVANT = (
     *("MODEL.WEIGHTS", "MODEL.DEVICE", "MODEL.LOSS", "MODEL.PATCH_ALIGNMENT", "MODEL.STRUCTURE"),
@@ -121,6 +121,8 @@ def training_free(cfg, names: list[str]) -> dict:
     """What that literature's numbers depend on and tables must state beside them; {} for a model of label maps."""
     if cfg.MODEL.META_ARCHITECTURE not in WITHOUT_MASKS:
         return {}
+    if cfg.MODEL.META_ARCHITECTURE in ("SegCLIP", "ZeroSeg"):
+        return {"training_free": _of_groups(cfg, names)}
     dense = cfg.MODEL.DENSE
     values = {
         "method": dense.METHOD if cfg.MODEL.META_ARCHITECTURE == "ClipSegmenter" else cfg.MODEL.META_ARCHITECTURE,
@@ -134,6 +136,19 @@ def training_free(cfg, names: list[str]) -> dict:
     if dense.METHOD == "proxyclip":
         values["proxy"] = f"{dense.PROXY.NAME}.{dense.PROXY.PRETRAINED or 'random'}"
     return {"training_free": values}
+
+
+def _of_groups(cfg, names: list[str]) -> dict:
+    return {
+        "method": cfg.MODEL.META_ARCHITECTURE,
+        # 0: learnt.
+        "scale": cfg.MODEL.ZEROSEG.SCALE if cfg.MODEL.META_ARCHITECTURE == "ZeroSeg" else 0.0,
+        "background_threshold": cfg.MODEL.GROUPS.BACKGROUND_THRESHOLD or cfg.TEST.BACKGROUND_THRESHOLD,
+        "area_threshold": 0.0,
+        "pamr_steps": 0,
+        "top_classes": cfg.MODEL.GROUPS.TOP_CLASSES,
+        "names": names,
+    }
 
 
 def parameters_hash(model) -> str | None:

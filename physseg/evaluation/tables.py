@@ -81,7 +81,9 @@ def protocol_lines(results: Sequence[Mapping]) -> list[str]:
         values = r["protocol"].get("training_free")
         if values is None:
             continue
-        settings = [f"scale {values['scale']:g}", f"synonyms by {r['protocol']['synonyms']}"]
+        scale = f"scale {values['scale']:g}" if values["scale"] else "scale learnt"
+        settings = [scale, f"synonyms by {r['protocol']['synonyms']}"]
+        settings += [f"best {values.get('top_classes')} classes of a window"] * ("top_classes" in values)
         settings += [f"background below {values['background_threshold']:g}"] * bool(values["background_threshold"])
         settings += [f"classes under {values['area_threshold']:g} of the area dropped"] * bool(values["area_threshold"])
         settings += [f"PAMR {values['pamr_steps']} steps"] * bool(values["pamr_steps"])

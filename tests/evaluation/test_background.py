@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from physseg import load_config
+from physseg.data.overrides import config_of_dataset
 from physseg.evaluation.evaluator import SegmentationEvaluator
 from physseg.evaluation.protocol import inference_mode, training_free
 from physseg.evaluation.tables import protocol_lines, result_rows
@@ -44,3 +45,15 @@ def test_results_state_their_protocol():
     (line,) = protocol_lines([record(trained=False), record(trained=True)])
     assert line.startswith("VOC-21: naclip, window 224, stride 112 (short side 336, ")
     assert "scale 40, synonyms by max, background below 0.1; names: sky, wall; cat" in line
+
+
+def test_a_model_of_groups_states_its_rules():
+    override = ["toy_voc21", "MODEL.GROUPS.BACKGROUND_THRESHOLD", 0.8]
+    cfg = load_config("configs/without_masks/segclip_toy.yaml", ["TEST.OVERRIDES", [override]])
+    cfg = config_of_dataset(cfg, "toy_voc_21_val_sem_seg")
+    protocol = {"inference": inference_mode(cfg), "synonyms": "first"} | training_free(cfg, ["background", "cat"])
+    (line,) = protocol_lines([{"title": "toy VOC-21", "protocol": protocol}])
+    assert line == (
+        "toy VOC-21: SegCLIP, window 96, stride 96 (short side 96, at most 2560), scale learnt, synonyms by first, "
+        "best 5 classes of a window, background below 0.8; names: background; cat"
+    )
