@@ -33,6 +33,7 @@ BROKEN = [
     (["MODEL.ZEROSEG.RECONSTRUCTION.HEADS", 7], "MODEL.ZEROSEG.RECONSTRUCTION.DIM must be a multiple of 4 and of"),
     (["MODEL.ZEROSEG.TEACHER.GRIDS", [1]], "MODEL.ZEROSEG.MATCHING.WEIGHT must be 0 where"),
     (["MODEL.SEGCLIP.RECONSTRUCTION.HEADS", 7], "MODEL.SEGCLIP.RECONSTRUCTION.DIM must be a multiple of 4 and of"),
+    (["MODEL.META_ARCHITECTURE", "ClipSegmenter", "ENGINE.COMPILE", True], "ENGINE.COMPILE must be False where"),
     (["TEST.GROUP_PURITY", True], "TEST.GROUP_PURITY must be False where"),
     (["MODEL.META_ARCHITECTURE", "SegCLIP", "TEST.PATCH_ACCURACY", True], "TEST.PATCH_ACCURACY must be False where"),
     (["INPUT.CROP.TYPE", "relative"], "INPUT.CROP.SIZE must be whole pixels"),
