@@ -190,6 +190,9 @@ class _Watch:
         self._swallowed = False
         self._arrivals: deque[float] = deque()
         self._receiver, self._sender = socket.socketpair()
+        # A handler that comes between a byte's leaving the socket and its being noted would miss a second request.
+        # Reentrant: a handler may interrupt another one.
+        self._taking = threading.RLock()
         self._before: dict[int, object] = {}
         self._closed = threading.Event()
 
@@ -214,11 +217,16 @@ class _Watch:
 
     def _note_arrivals(self) -> None:
         with self._receiver:
-            while byte := self._receiver.recv(1):
-                if byte[0] not in SIGNALS:
-                    continue
-                now = time.monotonic()
-                self._arrivals.append(now)
+            while self._receiver.recv(1, socket.MSG_PEEK):
+                with self._taking:
+                    try:
+                        byte = self._receiver.recv(1, socket.MSG_DONTWAIT)
+                    except BlockingIOError:  # the handler was faster
+                        continue
+                    if not byte or byte[0] not in SIGNALS:
+                        continue
+                    now = time.monotonic()
+                    self._arrivals.append(now)
                 self._is_another(now)
 
     def _is_another(self, when: float) -> bool:
@@ -240,11 +248,12 @@ class _Watch:
     def _new_arrivals(self) -> list[float]:
         """Times of the signals since the last call; those that the thread has not seen yet came just now."""
         arrivals = []
-        while self._arrivals:
-            arrivals.append(self._arrivals.popleft())
-        with contextlib.suppress(BlockingIOError):
-            waiting = self._receiver.recv(4096, socket.MSG_DONTWAIT)
-            arrivals += [time.monotonic()] * sum(byte in SIGNALS for byte in waiting)
+        with self._taking:
+            while self._arrivals:
+                arrivals.append(self._arrivals.popleft())
+            with contextlib.suppress(BlockingIOError):
+                waiting = self._receiver.recv(4096, socket.MSG_DONTWAIT)
+                arrivals += [time.monotonic()] * sum(byte in SIGNALS for byte in waiting)
         own = self._sender.fileno()
         if (other := signal.set_wakeup_fd(own, warn_on_full_buffer=False)) != own:  # asyncio has its own, for example
             signal.set_wakeup_fd(other)

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -110,6 +111,35 @@ def test_a_later_signal_acts_at_once():
     program.send(signal.SIGINT)
     program.hears(signal.SIGINT)
     time.sleep(0.5)
+    program.send(signal.SIGTERM)
+    assert program.status() == 128 + signal.SIGTERM
+
+
+def test_a_later_signal_acts_at_once_however_late_its_arrival_is_noted(monkeypatch):
+    """The thread that notes arrivals stops between taking a signal's byte and noting it, while the handler runs."""
+
+    def late():
+        if threading.current_thread().name == "signals":
+            time.sleep(0.3)
+        return monotonic()
+
+    def body(say, go):
+        with signals.deferred(action=say):
+            say("ready")
+            time.sleep(60)
+
+    def after_the_thread(watch):
+        time.sleep(0.1)
+        return new_arrivals(watch)
+
+    monotonic, new_arrivals = time.monotonic, signals._Watch._new_arrivals
+    monkeypatch.setattr(signals, "time", SimpleNamespace(monotonic=late, sleep=time.sleep))
+    monkeypatch.setattr(signals._Watch, "_new_arrivals", after_the_thread)
+    program = Program(body)
+    program.hears("ready")
+    program.send(signal.SIGINT)
+    program.hears(signal.SIGINT)
+    time.sleep(0.7)
     program.send(signal.SIGTERM)
     assert program.status() == 128 + signal.SIGTERM
 
