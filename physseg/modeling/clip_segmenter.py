@@ -14,23 +14,19 @@ from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor, nn
 
-from physseg.data.vocabularies import check_vocabulary
 from physseg.modeling.clip.encoder import ClipEncoder
 from physseg.modeling.dense_protocol import DenseProtocol, segmenter_parts, training_free_features
 from physseg.modeling.encoded import EncodedBatch, EncodedImage
-from physseg.modeling.inputs import group_by_vocabulary, output_size
+from physseg.modeling.inputs import output_size
 from physseg.modeling.pamr import affinity, pamr
+from physseg.modeling.protocol_segmenter import ProtocolSegmenter
 from physseg.modeling.sliding_window import merge_windows, plan_crops, split_windows
 from physseg.modeling.word_prediction import word_prediction
-from physseg.text.cache import TextCache
 from physseg.text.prompts import synonyms
-
-# Windows that go through the encoder together: a CPU is fastest with few, a GPU with many.
-_WINDOWS_ON_CPU, _WINDOWS_ON_GPU = 2, 32
 
 
 @META_ARCH_REGISTRY.register()
-class ClipSegmenter(nn.Module):
+class ClipSegmenter(ProtocolSegmenter):
     """Open-vocabulary segmentation by a training-free method. Nothing in it trains.
 
     Args:
@@ -60,25 +56,15 @@ class ClipSegmenter(nn.Module):
         protocol: DenseProtocol | None = None,
         protocols: Mapping[str, DenseProtocol] | None = None,
     ):
-        super().__init__()
-        self.clip = clip
+        super().__init__(clip, vocabulary, pixel_mean, pixel_std, protocol or DenseProtocol(), protocols)
         self.features = features
-        self.vocabulary = tuple(check_vocabulary(vocabulary))
         self.join_synonyms = join_synonyms
-        self.protocol, self.protocols = protocol or DenseProtocol(), dict(protocols or {})
-        self.text_cache = TextCache()
-        for name, values in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
-            self.register_buffer(name, torch.tensor(values).view(-1, 1, 1), persistent=False)
         self.requires_grad_(False)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         parts = segmenter_parts(cfg)
         return parts | {"features": training_free_features(cfg, parts["clip"])}
-
-    @property
-    def device(self) -> torch.device:
-        return self.pixel_mean.device
 
     def compile(self, **options) -> None:
         """Compile the encoder's blocks with `torch.compile`."""
@@ -107,17 +93,6 @@ class ClipSegmenter(nn.Module):
         return self.predict(batched_inputs)
 
     @torch.no_grad()
-    def predict(self, batched_inputs: list[dict[str, Any]]) -> list[dict[str, Tensor]]:
-        """Predictions; see `forward`."""
-        results: list[dict[str, Tensor]] = [{} for _ in batched_inputs]
-        for names, indices in group_by_vocabulary(batched_inputs, self.vocabulary).items():
-            for index in indices:
-                x = batched_inputs[index]
-                output = x.get("output", "probabilities")
-                results[index] = self._predict(self.encode_image(x), names, output, self._protocol(x))
-        return results
-
-    @torch.no_grad()
     def encode_image(self, x: dict[str, Any]) -> EncodedImage:
         """One test input (see `forward`) as far as no word matters; for `predict_encoded`."""
         image = self._normalise(x["image"])
@@ -127,22 +102,6 @@ class ClipSegmenter(nn.Module):
         dense = torch.cat([self.features(part) for part in windows.split(self._windows_at_once())])
         guidance = {"image": image[None]} if protocol.pamr_steps else {}
         return EncodedImage((EncodedBatch(dense, guidance),), plan, (1.0, 1.0), output_size(x))
-
-    @torch.no_grad()
-    def predict_encoded(
-        self, image: EncodedImage, vocabulary: Sequence[str] | None = None, output: str = "probabilities"
-    ) -> dict[str, Tensor]:
-        """The prediction of an encoded image by the model's own protocol: no image encoder runs.
-
-        Args:
-            vocabulary, output: as in `forward`'s inputs.
-        """
-        names = self.vocabulary if vocabulary is None else tuple(check_vocabulary(vocabulary))
-        return self._predict(image, names, output, self.protocol)
-
-    def text_features(self, vocabulary: Sequence[str]) -> Tensor:
-        """(T, P, E) features of the names; kept until weights change."""
-        return self.text_cache.get(self.clip, tuple(vocabulary))
 
     def words(self, vocabulary: Sequence[str]) -> tuple[tuple[str, ...], Tensor]:
         """The Q words behind names, and each word's class, (Q,) int64."""
@@ -177,14 +136,3 @@ class ClipSegmenter(nn.Module):
             return full if weights is None else pamr(full, weights, protocol.pamr_steps, protocol.pamr_dilations)
 
         return maps
-
-    def _protocol(self, x: Mapping[str, Any]) -> DenseProtocol:
-        return self.protocols.get(x.get("dataset"), self.protocol)
-
-    def _windows_at_once(self) -> int:
-        return _WINDOWS_ON_CPU if self.device.type == "cpu" else _WINDOWS_ON_GPU
-
-    def _normalise(self, image: Tensor) -> Tensor:
-        # Single precision, but for a model in double.
-        image = image.to(self.device, torch.promote_types(self.pixel_mean.dtype, torch.float32))
-        return (image - self.pixel_mean) / self.pixel_std

@@ -6,12 +6,11 @@ from typing import Any
 import torch
 from detectron2.config import CfgNode
 
-from physseg.data.overrides import config_of_dataset, overridden_datasets
-from physseg.modeling.build import configured_vocabulary
 from physseg.modeling.clip.dense_features import DenseFeatures
 from physseg.modeling.clip.encoder import ClipEncoder
 from physseg.modeling.clip.proxy_path import ProxyModel
 from physseg.modeling.clip.statistics import configured_statistics
+from physseg.modeling.protocol_segmenter import configured_parts
 
 
 @dataclass(frozen=True)
@@ -65,18 +64,7 @@ def segmenter_parts(cfg: CfgNode) -> dict[str, Any]:
         # Of the encoder's own square features, which are not asked for here.
         dense_path="maskclip",
     )
-    mean, std = configured_statistics(cfg)
-    return {
-        "clip": clip,
-        "vocabulary": configured_vocabulary(cfg),
-        "pixel_mean": mean,
-        "pixel_std": std,
-        "join_synonyms": joined,
-        "protocol": DenseProtocol.from_config(cfg),
-        "protocols": {
-            name: DenseProtocol.from_config(config_of_dataset(cfg, name)) for name in overridden_datasets(cfg)
-        },
-    }
+    return {"clip": clip, "join_synonyms": joined, **configured_parts(cfg, DenseProtocol)}
 
 
 def training_free_features(cfg: CfgNode, clip: ClipEncoder) -> DenseFeatures:

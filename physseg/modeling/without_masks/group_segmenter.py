@@ -10,13 +10,12 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from detectron2.config import CfgNode
-from torch import Tensor, nn
+from torch import Tensor
 
-from physseg.data.overrides import config_of_dataset, overridden_datasets
-from physseg.data.vocabularies import check_vocabulary
 from physseg.modeling.clip.encoder import ClipEncoder
-from physseg.modeling.inputs import group_by_vocabulary, output_size
+from physseg.modeling.inputs import output_size
 from physseg.modeling.postprocess import labels_by_chunks, probabilities_by_chunks
+from physseg.modeling.protocol_segmenter import ProtocolSegmenter
 from physseg.modeling.sliding_window import WindowPlan, plan_crops, split_windows
 from physseg.modeling.without_masks.group_scores import (
     class_maps,
@@ -24,10 +23,6 @@ from physseg.modeling.without_masks.group_scores import (
     pixel_groups,
     with_background,
 )
-from physseg.text.cache import TextCache
-
-# Windows that go through the encoder together.
-_WINDOWS_ON_CPU, _WINDOWS_ON_GPU = 2, 32
 
 
 @dataclass(frozen=True)
@@ -53,16 +48,6 @@ class GroupProtocol:
             top_classes=cfg.MODEL.GROUPS.TOP_CLASSES,
             background_threshold=cfg.MODEL.GROUPS.BACKGROUND_THRESHOLD,
         )
-
-
-def protocols_from_config(cfg: CfgNode) -> dict[str, Any]:
-    """Arguments ``protocol`` and ``protocols`` of a `GroupSegmenter`."""
-    return {
-        "protocol": GroupProtocol.from_config(cfg),
-        "protocols": {
-            name: GroupProtocol.from_config(config_of_dataset(cfg, name)) for name in overridden_datasets(cfg)
-        },
-    }
 
 
 class Windows(NamedTuple):
@@ -94,7 +79,7 @@ class GroupedImage:
     background: int | None
 
 
-class GroupSegmenter(nn.Module):
+class GroupSegmenter(ProtocolSegmenter):
     """Base of `SegCLIP` and `ZeroSeg`, which give `losses` and `encode_windows`.
 
     Args:
@@ -113,13 +98,7 @@ class GroupSegmenter(nn.Module):
         protocol: GroupProtocol | None = None,
         protocols: Mapping[str, GroupProtocol] | None = None,
     ):
-        super().__init__()
-        self.clip = clip
-        self.vocabulary = tuple(check_vocabulary(vocabulary))
-        self.protocol, self.protocols = protocol or GroupProtocol(), dict(protocols or {})
-        self.text_cache = TextCache()
-        for name, values in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
-            self.register_buffer(name, torch.tensor(values).view(-1, 1, 1), persistent=False)
+        super().__init__(clip, vocabulary, pixel_mean, pixel_std, protocol or GroupProtocol(), protocols)
 
     def losses(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
         """Named scalar losses of training inputs, weighted."""
@@ -139,16 +118,6 @@ class GroupSegmenter(nn.Module):
         """What cosines of groups and words are multiplied with."""
         raise NotImplementedError
 
-    @property
-    def device(self) -> torch.device:
-        return self.pixel_mean.device
-
-    def train(self, mode: bool = True) -> "GroupSegmenter":
-        """Switch between training and evaluation; training drops the text features that evaluation keeps."""
-        if mode:
-            self.text_cache.clear()
-        return super().train(mode)
-
     def forward(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor] | list[dict[str, Tensor]]:
         """Losses in training, predictions at test.
 
@@ -165,17 +134,6 @@ class GroupSegmenter(nn.Module):
         return self.losses(batched_inputs) if self.training else self.predict(batched_inputs)
 
     @torch.no_grad()
-    def predict(self, batched_inputs: list[dict[str, Any]]) -> list[dict[str, Tensor]]:
-        """Predictions; see `forward`."""
-        results: list[dict[str, Tensor]] = [{} for _ in batched_inputs]
-        for names, indices in group_by_vocabulary(batched_inputs, self.vocabulary).items():
-            for index in indices:
-                x = batched_inputs[index]
-                output = x.get("output", "probabilities")
-                results[index] = self._predict(self.encode_image(x), names, output, self._protocol(x))
-        return results
-
-    @torch.no_grad()
     def encode_image(self, x: dict[str, Any]) -> GroupedImage:
         """One test input (see `forward`) as far as no word matters; for `predict_encoded`."""
         image, protocol = self._normalise(x["image"]), self._protocol(x)
@@ -185,28 +143,11 @@ class GroupSegmenter(nn.Module):
         size = [max(round(side / self.patch), 1) * self.patch for side in windows.shape[-2:]]
         if size != list(windows.shape[-2:]):
             windows = F.interpolate(windows, size=size, mode="bilinear", align_corners=False)
-        at_once = _WINDOWS_ON_CPU if self.device.type == "cpu" else _WINDOWS_ON_GPU
-        parts = [self.encode_windows(part) for part in windows.split(at_once)]
+        parts = [self.encode_windows(part) for part in windows.split(self._windows_at_once())]
         pixels = [pixel_groups(part.soft.float(), part.grid, plan.shape) for part in parts]
         groups, image = (torch.cat([part[i] for part in parts]).float() for i in (0, 1))
         background = x.get("background") if protocol.background_threshold else None
         return GroupedImage(groups, image, torch.cat(pixels), plan, output_size(x), background)
-
-    @torch.no_grad()
-    def predict_encoded(
-        self, image: GroupedImage, vocabulary: Sequence[str] | None = None, output: str = "probabilities"
-    ) -> dict[str, Tensor]:
-        """The prediction of an encoded image by the model's own protocol: the text encoder alone runs.
-
-        Args:
-            vocabulary, output: as in `forward`'s inputs.
-        """
-        names = self.vocabulary if vocabulary is None else tuple(check_vocabulary(vocabulary))
-        return self._predict(image, names, output, self.protocol)
-
-    def text_features(self, vocabulary: Sequence[str]) -> Tensor:
-        """(T, P, E) features of the names; kept until weights change."""
-        return self.text_cache.get(self.clip, tuple(vocabulary))
 
     def _predict(
         self, image: GroupedImage, names: Sequence[str], output: str, protocol: GroupProtocol
@@ -223,14 +164,6 @@ class GroupSegmenter(nn.Module):
             labels, best = labels_by_chunks(maps, classes)
             return {"labels": labels, "scores": best}
         return {"sem_seg": probabilities_by_chunks(maps, classes, len(names), image.size)}
-
-    def _protocol(self, x: Mapping[str, Any]) -> GroupProtocol:
-        return self.protocols.get(x.get("dataset"), self.protocol)
-
-    def _normalise(self, image: Tensor) -> Tensor:
-        # Single precision, but for a model in double.
-        image = image.to(self.device, torch.promote_types(self.pixel_mean.dtype, torch.float32), non_blocking=True)
-        return (image - self.pixel_mean) / self.pixel_std
 
     def _training_images(self, batched_inputs: list[dict[str, Any]]) -> Tensor:
         """(B, 3, h, w) normalised; the loader's crops have one size."""

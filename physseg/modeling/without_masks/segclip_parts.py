@@ -5,9 +5,9 @@ from typing import Any
 from detectron2.config import CfgNode
 
 from physseg.config import check_config, check_device
-from physseg.modeling.build import configured_vocabulary
 from physseg.modeling.clip.encoder import ClipEncoder
-from physseg.modeling.without_masks.group_segmenter import protocols_from_config
+from physseg.modeling.protocol_segmenter import configured_parts
+from physseg.modeling.without_masks.group_segmenter import GroupProtocol
 from physseg.modeling.without_masks.masked_autoencoder import MaskedDecoder
 from physseg.modeling.without_masks.reconstruction import GroupReconstruction
 from physseg.modeling.without_masks.segclip_grouping import SegClipGrouping
@@ -39,10 +39,7 @@ def segclip_parts(cfg: CfgNode) -> dict[str, Any]:
         "superpixel_weight": node.SUPERPIXELS.WEIGHT,
         "reconstruction_weight": node.RECONSTRUCTION.WEIGHT,
         "accumulation_steps": cfg.SOLVER.ACCUMULATION_STEPS,
-        "vocabulary": configured_vocabulary(cfg),
-        "pixel_mean": cfg.MODEL.PIXEL_MEAN,
-        "pixel_std": cfg.MODEL.PIXEL_STD,
-        **protocols_from_config(cfg),
+        **configured_parts(cfg, GroupProtocol),
     }
 
 

@@ -5,8 +5,8 @@ from typing import Any
 from detectron2.config import CfgNode
 
 from physseg.config import check_config, check_device
-from physseg.modeling.build import configured_vocabulary
-from physseg.modeling.without_masks.group_segmenter import protocols_from_config
+from physseg.modeling.protocol_segmenter import configured_parts
+from physseg.modeling.without_masks.group_segmenter import GroupProtocol
 from physseg.modeling.without_masks.masked_autoencoder import MaskedDecoder
 from physseg.modeling.without_masks.patch_encoder import PatchEncoder
 from physseg.modeling.without_masks.segclip_parts import plain_clip
@@ -39,8 +39,5 @@ def zeroseg_parts(cfg: CfgNode) -> dict[str, Any]:
         "weights": (decoder.WEIGHT, node.MULTI_SCALE.WEIGHT, node.MATCHING.WEIGHT),
         "whole_first": node.TEACHER.GRIDS[0] == 1,
         "scale": node.SCALE,
-        "vocabulary": configured_vocabulary(cfg),
-        "pixel_mean": cfg.MODEL.PIXEL_MEAN,
-        "pixel_std": cfg.MODEL.PIXEL_STD,
-        **protocols_from_config(cfg),
+        **configured_parts(cfg, GroupProtocol),
     }
