@@ -5,7 +5,6 @@ Letters: B pairs of all processes, b those of this one, C embedding.
 
 import hashlib
 import logging
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,8 +14,8 @@ from detectron2.utils import comm
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-MAX_SCALE = 100.0
-"""CLIP's bound on 1 / tau."""
+from physseg.dtypes import at_least_float32
+from physseg.losses.temperature import held_scale, log_scale_parameter
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +37,7 @@ def info_nce(logits: Tensor, excluded: Tensor | None = None) -> Tensor:
         >>> info_nce(torch.zeros(2, 2)).item()  # log 2
         0.6931471824645996
     """
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    logits = at_least_float32(logits)
     if excluded is not None:
         logits = logits.masked_fill(excluded, -torch.inf)
     target = torch.arange(len(logits), device=logits.device)
@@ -124,7 +123,7 @@ class ContrastiveLoss(nn.Module):
 
     def __init__(self, temperature: float = 0.07) -> None:
         super().__init__()
-        self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature)))
+        self.log_scale = log_scale_parameter(temperature, "MODEL.PACL.TEMPERATURE")
 
     def forward(self, similarity: Tensor, images: Sequence[int | str], texts: Sequence[str]) -> Tensor:
         """Loss of the whole batch, the same in every process.
@@ -151,6 +150,4 @@ class ContrastiveLoss(nn.Module):
                 "loss is 0 and teaches nothing. Check the captions.",
                 *(len(excluded), texts[0][:80]),
             )
-        with torch.no_grad():  # CLIP clamps the parameter itself; in the graph its gradient would be cut for good
-            self.log_scale.clamp_(max=math.log(MAX_SCALE))
-        return info_nce(self.log_scale.exp() * similarity, excluded)
+        return info_nce(held_scale(self.log_scale) * similarity, excluded)

@@ -6,6 +6,8 @@ B images, V views, K segments, E numbers in a feature. |.|_1 is taken as the mea
 import torch
 from torch import Tensor
 
+from physseg.dtypes import at_least_float32
+
 
 def multi_scale_loss(image: Tensor, views: Tensor) -> Tensor:
     """Sum over all views n of |z - v_n|_1, mean over images.
@@ -21,7 +23,7 @@ def multi_scale_loss(image: Tensor, views: Tensor) -> Tensor:
         2.5
     """
     _check(image[:, None], views)
-    image, views = _wide(image), _wide(views)
+    image, views = at_least_float32(image), at_least_float32(views)
     return (image[:, None] - views).abs().mean(2).sum(1).mean()
 
 
@@ -40,12 +42,8 @@ def matching_loss(segments: Tensor, views: Tensor) -> Tensor:
         1.0
     """
     _check(segments, views)
-    segments, views = _wide(segments), _wide(views)
+    segments, views = at_least_float32(segments), at_least_float32(views)
     return (torch.cdist(segments, views, p=1) / segments.shape[2]).amin(2).sum(1).mean()
-
-
-def _wide(x: Tensor) -> Tensor:
-    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _check(ours: Tensor, views: Tensor) -> None:

@@ -3,13 +3,13 @@
 Letters: B images, H W pixels, h w patch grid, N = B h w patches, T classes, C feature and D embedding channels.
 """
 
-import math
-
 import torch
 from detectron2.config import CfgNode, configurable
 from torch import nn
 
+from physseg.dtypes import at_least_float32
 from physseg.losses.similarity import patch_text_similarity
+from physseg.losses.temperature import held_scale, log_scale_parameter
 
 FORMS = ("neg_log", "soft_cross_entropy")
 NEGATIVES = ("vocabulary", "present")
@@ -131,7 +131,7 @@ def patch_alignment_loss(
     """
     check_choices(form, negatives)
     with torch.autocast(image_embeddings.device.type, enabled=False):
-        image_embeddings, text_embeddings = _at_least_float32(image_embeddings), _at_least_float32(text_embeddings)
+        image_embeddings, text_embeddings = at_least_float32(image_embeddings), at_least_float32(text_embeddings)
         logits = scale * patch_text_similarity(image_embeddings, text_embeddings)  # (N, T)
         weights = weights.to(logits.dtype)
         if negatives == "present":
@@ -164,8 +164,6 @@ class PatchAlignmentLoss(nn.Module):
         ignore_value: label of unlabelled pixels.
     """
 
-    MAX_SCALE = 100.0
-
     @configurable
     def __init__(
         self,
@@ -180,10 +178,6 @@ class PatchAlignmentLoss(nn.Module):
     ) -> None:
         super().__init__()
         check_choices(form, negatives)
-        if temperature < 1 / self.MAX_SCALE:
-            raise ValueError(
-                f"MODEL.PATCH_ALIGNMENT.TEMPERATURE must be at least {1 / self.MAX_SCALE}; got {temperature}"
-            )
         dim = dim or text_dim
         self.project_image = nn.Linear(image_dim, dim, bias=False)
         self.project_text = nn.Linear(text_dim, dim, bias=False)
@@ -192,7 +186,7 @@ class PatchAlignmentLoss(nn.Module):
             self.project_text.load_state_dict(self.project_image.state_dict())
         else:
             nn.init.orthogonal_(self.project_text.weight)
-        self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature)))
+        self.log_scale = log_scale_parameter(temperature, "MODEL.PATCH_ALIGNMENT.TEMPERATURE")
         self.form, self.negatives, self.ignore_value = form, negatives, ignore_value
 
     @classmethod
@@ -220,14 +214,12 @@ class PatchAlignmentLoss(nn.Module):
             Scalar, float32.
         """
         weights = patch_weights(sem_seg, tuple(patch_features.shape[-2:]), len(text_features), self.ignore_value)
-        with torch.no_grad():  # CLIP holds the parameter itself; a clamp in the graph would cut its gradient for good
-            self.log_scale.clamp_(max=math.log(self.MAX_SCALE))
         with torch.autocast(patch_features.device.type, enabled=False):
             patches = patch_features.flatten(2).transpose(1, 2).flatten(0, 1)  # (B, C, h, w) -> (N, C)
             dtype = self.log_scale.dtype
             image_embeddings = self.project_image(patches.to(dtype))
             text_embeddings = self.project_text(text_features.to(dtype))
-            scale = self.log_scale.exp()
+            scale = held_scale(self.log_scale)
         return patch_alignment_loss(
             image_embeddings, text_embeddings, weights, scale, form=self.form, negatives=self.negatives
         )
@@ -238,7 +230,3 @@ def check_choices(form: str, negatives: str) -> None:
     for key, value, known in (("FORM", form, FORMS), ("NEGATIVES", negatives, NEGATIVES)):
         if value not in known:
             raise ValueError(f"MODEL.PATCH_ALIGNMENT.{key} must be one of {list(known)}; got {value!r}")
-
-
-def _at_least_float32(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor if tensor.dtype == torch.float64 else tensor.float()

@@ -3,8 +3,9 @@
 B images, K centres, N patches.
 """
 
-import torch
 from torch import Tensor
+
+from physseg.dtypes import at_least_float32
 
 
 def superpixel_loss(assignment: Tensor, superpixels: Tensor) -> Tensor:
@@ -35,7 +36,7 @@ def superpixel_loss(assignment: Tensor, superpixels: Tensor) -> Tensor:
             "the superpixel loss needs an assignment (B, K, N) and superpixels (B, N); got "
             f"{tuple(assignment.shape)} and {tuple(superpixels.shape)}"
         )
-    own = assignment.to(torch.promote_types(assignment.dtype, torch.float32))
+    own = at_least_float32(assignment)
     same = (superpixels[:, :, None] == superpixels[:, None]).to(own.dtype)  # S, (B, N, N)
     mean = own @ (same / same.sum(1, keepdim=True))  # symmetric S: column j holds the mean over j's superpixel
     p, q = own.log_softmax(1), mean.log_softmax(1)

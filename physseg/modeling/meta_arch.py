@@ -14,6 +14,7 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor, nn
 
 from physseg.data.vocabularies import check_vocabulary
+from physseg.dtypes import at_least_float32
 from physseg.losses import PatchAlignmentLoss, StructureLoss
 from physseg.losses.patch_alignment import count_labelled_patches
 from physseg.losses.segmentation import (
@@ -33,7 +34,7 @@ from physseg.modeling.chunks import chunked_sum, map_chunks
 from physseg.modeling.clip.encoder import ClipEncoder
 from physseg.modeling.encoded import EncodedBatch, EncodedImage
 from physseg.modeling.inputs import group_by_vocabulary, output_size
-from physseg.modeling.postprocess import at_least_float32, whole_prediction, windows_prediction
+from physseg.modeling.postprocess import whole_prediction, windows_prediction
 from physseg.modeling.precision import PRECISIONS, precision_context
 from physseg.modeling.sliding_window import WindowPlan, plan_windows, split_windows
 from physseg.modeling.structure_head import StructureHead

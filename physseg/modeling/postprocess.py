@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from physseg.dtypes import at_least_float32
 from physseg.modeling.catseg.cost_volume import DROPPED_LOGIT, ClassLogits
 from physseg.modeling.sliding_window import WindowPlan, merge_windows
 from physseg.timing import stage
@@ -128,8 +129,3 @@ def _class_ids(logits: ClassLogits) -> Tensor:
     if logits.classes is None:
         return torch.arange(logits.total, device=logits.values.device)
     return logits.classes[0]
-
-
-def at_least_float32(x: Tensor) -> Tensor:
-    """The same in float32, or as it is where it is float32 or float64."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -50,7 +50,8 @@ def create_timm(key: str, name: str, pretrained: str, options: dict[str, Any], o
     except Exception as error:
         raise ConnectionError(
             f"could not download the weights {name}.{pretrained} ({type(error).__name__}: {error}). Without a network, "
-            f"put the file on this machine and set {key}.PRETRAINED to its path."
+            f"put the file on this machine and set {key}.PRETRAINED to its path, or set MODEL.WEIGHTS to a physseg "
+            "checkpoint, which holds these weights too."
         ) from error
 
 

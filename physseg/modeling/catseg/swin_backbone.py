@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from pickle import UnpicklingError
 
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from torch import Tensor, nn
+
+from physseg.modeling.timm_models import create_timm
 
 
 class TimmSwin(Backbone):
@@ -79,30 +80,12 @@ def _create(name: str, pretrained: str, options: dict) -> nn.Module:
         raise ValueError(
             f"MODEL.SWIN.NAME: timm {timm.__version__} has no Swin model {name!r}; timm.list_models('swin*') lists them"
         )
-    if not pretrained:
-        return timm.create_model(name, pretrained=False, **options)
+    body = create_timm("MODEL.SWIN", name, pretrained, options)
     path = Path(pretrained).expanduser()
-    if path.is_file():
-        try:
-            state = timm.models.load_state_dict(str(path), weights_only=True)
-            body = timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"state_dict": state}, **options)
-        except (RuntimeError, UnpicklingError) as error:
-            raise ValueError(f"MODEL.SWIN.PRETRAINED: {path} does not fit {name!r}: {error}") from None
+    if pretrained and path.is_file():
         # timm passes over what a file lacks. Names of blocks are the same in all files of Swin weights.
+        state = timm.models.load_state_dict(str(path), weights_only=True)
         wanted = [n.replace("layers_", "layers.") for n, _ in body.named_parameters() if n.endswith("qkv.weight")]
         if any(parameter not in state for parameter in wanted):
             raise ValueError(f"MODEL.SWIN.PRETRAINED: {path} does not fit {name!r}: it has no {wanted[0]}")
-        return body
-    if path.suffix or "/" in pretrained:
-        raise FileNotFoundError(f"MODEL.SWIN.PRETRAINED: no file {path}; expected Swin weights or a timm tag")
-    tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{name}.*")]
-    if pretrained not in tags:
-        raise ValueError(f"MODEL.SWIN.PRETRAINED: {name!r} has no weights {pretrained!r}; known tags: {tags}")
-    try:
-        return timm.create_model(f"{name}.{pretrained}", pretrained=True, **options)
-    except Exception as error:
-        raise ConnectionError(
-            f"could not download the Swin weights {name}.{pretrained} ({type(error).__name__}: {error}). Without a "
-            "network, put the file on this machine and set MODEL.SWIN.PRETRAINED to its path, or set MODEL.WEIGHTS to "
-            "a physseg checkpoint, which holds the backbone's weights too."
-        ) from error
+    return body

@@ -23,6 +23,7 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor, nn
 
 from physseg.data.pairs.sources import PAIRS
+from physseg.dtypes import at_least_float32
 from physseg.losses.contrastive import ContrastiveLoss, gather_rows
 from physseg.losses.similarity import patch_text_similarity
 from physseg.modeling.chunks import recomputed
@@ -46,7 +47,7 @@ class VisionEmbedder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(..., D) -> (..., C), unit length, float32 at least."""
         x = self.layers(x) + self.skip(x)
-        return F.normalize(x.to(torch.promote_types(x.dtype, torch.float32)), dim=-1)
+        return F.normalize(at_least_float32(x), dim=-1)
 
 
 class PaclFeatures(nn.Module):

@@ -26,9 +26,10 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor
 
 from physseg.data.pairs.sources import PAIRS
-from physseg.losses.contrastive import MAX_SCALE, ContrastiveLoss, embed_in_parts, gather_rows
+from physseg.losses.contrastive import ContrastiveLoss, embed_in_parts, gather_rows
 from physseg.losses.reconstruction import reconstruction_loss
 from physseg.losses.superpixel import superpixel_loss
+from physseg.losses.temperature import MAX_SCALE
 from physseg.modeling.clip.encoder import ClipEncoder
 from physseg.modeling.without_masks.assignment import Grouped, gumbel_noise
 from physseg.modeling.without_masks.group_segmenter import GroupSegmenter, Windows
