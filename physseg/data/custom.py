@@ -10,7 +10,6 @@
     vocabulary: data/words.txt  # prompts, if other than the classes; same number, same order
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any
 
 from detectron2.config import CfgNode
 
-from physseg.config.yaml_files import read_yaml
+from physseg.data.entries import Entry, declared_entries
 from physseg.data.images import IMAGE_EXTENSIONS, LABEL_EXTENSIONS
 from physseg.data.registration import register_folders
 from physseg.data.specs import find_spec
@@ -26,6 +25,7 @@ from physseg.data.vocabularies import check_vocabulary, get_vocabulary
 
 _REQUIRED = ("name", "images", "labels", "classes")
 _OPTIONAL = ("ignore_label", "vocabulary")
+_TEXT = ("name", "images", "labels")
 
 
 @dataclass(frozen=True)
@@ -72,40 +72,19 @@ def read_custom(entries: Sequence[Mapping | str]) -> list[CustomDataset]:
     """
     if isinstance(entries, (str, Mapping)):
         entries = [entries]
-    datasets = [_read_entry(entry, f"DATASETS.CUSTOM[{index}]") for index, entry in enumerate(entries)]
-    names = [dataset.name for dataset in datasets]
-    doubles = sorted({name for name in names if names.count(name) > 1})
-    if doubles:
-        raise ValueError(f"DATASETS.CUSTOM names {', '.join(doubles)} more than once")
-    return datasets
+    return [_dataset(entry) for entry in declared_entries("DATASETS.CUSTOM", entries, _REQUIRED, _OPTIONAL, _TEXT)]
 
 
-def _read_entry(entry: Mapping | str, where: str) -> CustomDataset:
-    folder = Path()
-    if isinstance(entry, str):
-        path = Path(entry).expanduser()
-        if not path.is_file():
-            raise FileNotFoundError(f"{where}: no file {path}; expected a YAML file with {', '.join(_REQUIRED)}")
-        where, folder, entry = str(path), path.parent, read_yaml(path)
-    if not isinstance(entry, Mapping):
-        raise ValueError(f"{where}: expected a mapping with {', '.join(_REQUIRED)}, got {type(entry).__name__}")
-    missing = [key for key in _REQUIRED if not entry.get(key)]
-    unknown = sorted(set(map(str, entry)) - {*_REQUIRED, *_OPTIONAL})
-    if missing or unknown:
-        problem = f"no {', '.join(missing)}" if missing else f"unknown {', '.join(unknown)}"
-        raise ValueError(f"{where}: {problem}; it takes {', '.join(_REQUIRED)} and, if wanted, {', '.join(_OPTIONAL)}")
-    for key in ("name", "images", "labels"):
-        if not isinstance(entry[key], str):
-            raise ValueError(f"{where}: {key} must be text, got {entry[key]!r}")
-    name = entry["name"]
+def _dataset(entry: Entry) -> CustomDataset:
+    where, name = entry.where, entry.name
     if find_spec(name):
         raise ValueError(f"{where}: name {name!r} belongs to a benchmark; choose another")
 
-    classes = _names(entry["classes"], folder, f"{where}: classes")
-    vocabulary = _names(entry.get("vocabulary") or classes, folder, f"{where}: vocabulary")
+    classes = _names(entry.fields["classes"], entry.folder, f"{where}: classes")
+    vocabulary = _names(entry.fields.get("vocabulary") or classes, entry.folder, f"{where}: vocabulary")
     if len(vocabulary) != len(classes):
         raise ValueError(f"{where}: vocabulary has {len(vocabulary)} names, classes {len(classes)}; expected as many")
-    ignore_label = entry.get("ignore_label", 255)
+    ignore_label = entry.fields.get("ignore_label", 255)
     if isinstance(ignore_label, bool) or not isinstance(ignore_label, int):
         raise ValueError(f"{where}: ignore_label must be an integer, got {ignore_label!r}")
     if not 0 <= ignore_label <= 65535:
@@ -116,7 +95,7 @@ def _read_entry(entry: Mapping | str, where: str) -> CustomDataset:
             "classes use 16-bit label maps and 65535"
         )
     # Whether they are there is asked when they are used: a trained model needs the names alone.
-    images, labels = (os.path.normpath(folder / Path(str(entry[key])).expanduser()) for key in ("images", "labels"))
+    images, labels = entry.path("images"), entry.path("labels")
     return CustomDataset(name, images, labels, tuple(classes), tuple(vocabulary), ignore_label)
 
 

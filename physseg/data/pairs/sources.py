@@ -15,17 +15,17 @@
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from detectron2.config import CfgNode
 
-from physseg.config.yaml_files import read_yaml
+from physseg.data.entries import Entry, declared_entries
 from physseg.data.specs import datasets_root, find_spec
 
-_FIELDS = ("name", "captions", "images", "apart_from", "tars")
+_PATHS = ("captions", "images", "apart_from")
 LABEL_MAPS, PAIRS, IMAGES, TARS = "label maps", "image-caption pairs", "images", "tars"
 
 
@@ -86,12 +86,8 @@ def declared_sources(cfg: CfgNode) -> tuple[PairSource, ...]:
         ValueError: an entry is wrong; the message names it and the field.
         FileNotFoundError: the file of an entry is missing.
     """
-    entries = [_read_entry(entry, f"DATASETS.PAIRS[{index}]") for index, entry in enumerate(cfg.DATASETS.PAIRS)]
-    names = [entry.name for entry in entries]
-    doubles = sorted({name for name in names if names.count(name) > 1})
-    if doubles:
-        raise ValueError(f"DATASETS.PAIRS names {', '.join(doubles)} more than once")
-    return tuple(entries)
+    entries = declared_entries("DATASETS.PAIRS", cfg.DATASETS.PAIRS, ("name",), (*_PATHS, "tars"), ("name", *_PATHS))
+    return tuple(map(_source, entries))
 
 
 def find_source(name: str, cfg: CfgNode | None = None, root: str | os.PathLike | None = None) -> PairSource | None:
@@ -118,35 +114,18 @@ def _kind(name: str, cfg: CfgNode) -> str:
     return source.kind if source else LABEL_MAPS
 
 
-def _read_entry(entry: Mapping[str, Any] | str, where: str) -> PairSource:
-    folder = Path()
-    if isinstance(entry, str):
-        path = Path(entry).expanduser()
-        if not path.is_file():
-            raise FileNotFoundError(f"{where}: no file {path}; expected a YAML file with {', '.join(_FIELDS)}")
-        where, folder, entry = str(path), path.parent, read_yaml(path)
-    if not isinstance(entry, Mapping):
-        raise ValueError(f"{where}: expected a mapping with {', '.join(_FIELDS)}, got {type(entry).__name__}")
-    unknown = sorted(set(map(str, entry)) - set(_FIELDS))
-    if unknown:
-        raise ValueError(f"{where}: unknown {', '.join(unknown)}; it takes {', '.join(_FIELDS)}")
-    name, tars = str(entry.get("name") or ""), _tars(entry.get("tars"), folder, where)
-    if not name:
-        raise ValueError(f"{where}: no name")
+def _source(entry: Entry) -> PairSource:
+    where, name, given = entry.where, entry.name, entry.fields
+    tars = _tars(given.get("tars"), entry.folder, where)
     if find_spec(name) or any(source.name == name for source in built_in_sources()):
         raise ValueError(f"{where}: name {name!r} belongs to a data set of physseg; choose another")
-    if bool(tars) == bool(entry.get("images")):
+    if bool(tars) == bool(given.get("images")):
         raise ValueError(f"{where}: it needs either images, a folder, or tars, webdataset shards")
-    if tars and entry.get("captions"):
+    if tars and given.get("captions"):
         raise ValueError(f"{where}: captions goes with images; tars hold their own")
-    if entry.get("apart_from") and not entry.get("captions"):
+    if given.get("apart_from") and not given.get("captions"):
         raise ValueError(f"{where}: apart_from goes with captions, whose image ids it is about")
-    paths = {
-        key: os.path.normpath(folder / Path(str(entry[key])).expanduser())
-        for key in ("captions", "images", "apart_from")
-        if entry.get(key)
-    }
-    return PairSource(name, tars=tars, **paths)
+    return PairSource(name, tars=tars, **{field: entry.path(field) for field in _PATHS})
 
 
 def _tars(value: Any, folder: Path, where: str) -> tuple[str, ...]:
