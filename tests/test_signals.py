@@ -100,13 +100,14 @@ def test_an_exception_of_the_block_comes_before_the_request():
     assert program.status() == 0
 
 
-def test_a_later_signal_acts_at_once():
-    def body(say, go):
-        with signals.deferred(action=say):
-            say("ready")
-            time.sleep(60)
+def note_one_signal(say, go):
+    with signals.deferred(action=say):
+        say("ready")
+        time.sleep(60)
 
-    program = Program(body)
+
+def test_a_later_signal_acts_at_once():
+    program = Program(note_one_signal)
     program.hears("ready")
     program.send(signal.SIGINT)
     program.hears(signal.SIGINT)
@@ -123,11 +124,6 @@ def test_a_later_signal_acts_at_once_however_late_its_arrival_is_noted(monkeypat
             time.sleep(0.3)
         return monotonic()
 
-    def body(say, go):
-        with signals.deferred(action=say):
-            say("ready")
-            time.sleep(60)
-
     def after_the_thread(watch):
         time.sleep(0.1)
         return new_arrivals(watch)
@@ -135,7 +131,7 @@ def test_a_later_signal_acts_at_once_however_late_its_arrival_is_noted(monkeypat
     monotonic, new_arrivals = time.monotonic, signals._Watch._new_arrivals
     monkeypatch.setattr(signals, "time", SimpleNamespace(monotonic=late, sleep=time.sleep))
     monkeypatch.setattr(signals._Watch, "_new_arrivals", after_the_thread)
-    program = Program(body)
+    program = Program(note_one_signal)
     program.hears("ready")
     program.send(signal.SIGINT)
     program.hears(signal.SIGINT)

@@ -48,6 +48,9 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument("--families", nargs="+", metavar="PREFIX", help="for --confirm: how a family's rows begin")
     result.add_argument(
+        "--chosen-by", nargs="+", metavar="FILE", help="for --confirm: finished sweeps that choose (default: this one)"
+    )
+    result.add_argument(
         "--fresh-seeds", type=number(int, 1, 1000), default=10, metavar="N", help="for --confirm (default: 10)"
     )
     result.add_argument(
@@ -71,8 +74,9 @@ def main(argv: Sequence[str] | None = None, command: Sequence[str] = TRAIN_COMMA
     logging.basicConfig(level=logging.INFO, format="[%(asctime)s] %(message)s", datefmt="%H:%M:%S", force=True)
     try:
         sweep = load_sweep(args.sweep, args.output)
-        if args.families and not args.confirm:
-            raise ValueError("--families says which rows --confirm FILE is about: give that, too.")
+        for option, value in (("--families", args.families), ("--chosen-by", args.chosen_by)):
+            if value and not args.confirm:
+                raise ValueError(f"{option} is about what --confirm FILE writes: give that, too.")
         if args.confirm:
             writable_file(args.confirm, "sweep file to write")
         if args.dry_run:
@@ -84,8 +88,9 @@ def main(argv: Sequence[str] | None = None, command: Sequence[str] = TRAIN_COMMA
         if args.confirm:
             if not args.families:
                 raise ValueError("--confirm needs --families, such as --families L_sac L_p")
-            table = collect(sweep, sweep.metrics[0])
-            print("\n".join(write_confirmation(sweep, table, args.families, args.fresh_seeds, args.confirm)))
+            deciding = [load_sweep(file) for file in args.chosen_by] if args.chosen_by else [sweep]
+            screenings = [(each, collect(each, sweep.metrics[0])) for each in deciding]
+            print("\n".join(write_confirmation(sweep, screenings, args.families, args.fresh_seeds, args.confirm)))
             return 0
         more = [load_sweep(file) for file in args.together_with or ()]
         writable_folder(sweep.folder)

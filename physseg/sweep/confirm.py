@@ -8,6 +8,7 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 
 import yaml
 
@@ -20,36 +21,46 @@ FIRST_SEED = 100
 """Fresh seeds count from here on."""
 
 
-def best_rows(sweep: Sweep, table: SweepTable, families: Sequence[str]) -> list[Row]:
-    """The row of each family whose mean over benchmarks and seeds is farthest above the baseline's.
+Screening = tuple[Sweep, SweepTable]
+"""A sweep and its table of the metric that decides."""
+
+
+def best_rows(screenings: Sequence[Screening], families: Sequence[str]) -> list[str]:
+    """Name of the row of each family whose mean over benchmarks, seeds and screenings is farthest above the baseline's.
 
     Args:
-        table: of the metric that decides.
         families: how the names of a family's rows begin; rows that join several settings by " + " are in none.
 
     Raises:
-        ValueError: a family without rows, or a run that is not done.
+        ValueError: a family without rows, or a run that is not done; a screening whose rows are others.
     """
-    missing = [row.name for row in sweep.rows if len(_cell(table, row.name)) < len(sweep.seeds)]
-    if missing:
-        raise ValueError(
-            f"{len(missing)} rows are not done with every seed, such as {missing[0]!r}: run the sweep first"
-        )
+    names = [row.name for row in screenings[0][0].rows]
+    for sweep, table in screenings:
+        if {row.name for row in sweep.rows} != set(names):
+            raise ValueError(f"{sweep.title!r} and {screenings[0][0].title!r} have other rows; expected the same")
+        missing = [name for name in names if len(_cell(table, name)) < len(sweep.seeds)]
+        if missing:
+            raise ValueError(
+                f"{len(missing)} rows of {sweep.title!r} are not done with every seed, such as {missing[0]!r}: run the "
+                "sweep first"
+            )
     chosen = []
     for family in families:
-        rows = [row for row in sweep.rows if row.name.startswith(family) and " + " not in row.name]
+        rows = [name for name in names if name.startswith(family) and " + " not in name]
         if not rows:
-            raise ValueError(f"no run's name begins with {family!r}; runs are {', '.join(r.name for r in sweep.rows)}")
-        chosen.append(max(rows, key=lambda row: table.difference(row.name, MEAN).mean))
+            raise ValueError(f"no run's name begins with {family!r}; runs are {', '.join(names)}")
+        chosen.append(max(rows, key=lambda name: fmean(table.difference(name, MEAN).mean for _, table in screenings)))
     return chosen
 
 
 def write_confirmation(
-    sweep: Sweep, table: SweepTable, families: Sequence[str], seeds: int, path: str | os.PathLike
+    sweep: Sweep, screenings: Sequence[Screening], families: Sequence[str], seeds: int, path: str | os.PathLike
 ) -> list[str]:
     """Write the sweep file that confirms: baseline, the best of each family, and all of them together.
 
     Args:
+        sweep: whose settings the rows get.
+        screenings: what chooses the rows, by their names: ``sweep`` itself, others, or both.
         seeds: number of fresh seeds, from `FIRST_SEED` on.
         path: of the file.
 
@@ -57,13 +68,18 @@ def write_confirmation(
         Names of its rows.
 
     Raises:
-        ValueError: as `best_rows`; too few seeds; or a fresh seed that the screening used.
+        ValueError: as `best_rows`; too few seeds; a fresh seed that a screening used; or ``sweep`` lacks a chosen row.
     """
     fresh = list(range(FIRST_SEED, FIRST_SEED + seeds))
-    if seeds < 2 or set(fresh) & set(sweep.seeds):
-        raise ValueError(f"confirming takes 2 or more seeds, from {FIRST_SEED} on, that the sweep has not used")
-    chosen = best_rows(sweep, table, families)
-    (baseline,) = (row for row in sweep.rows if row.name == sweep.baseline)
+    if seeds < 2 or any(set(fresh) & set(screening.seeds) for screening, _ in screenings):
+        raise ValueError(f"confirming takes 2 or more seeds, from {FIRST_SEED} on, that the screening has not used")
+    by_name = {row.name: row for row in sweep.rows}
+    names = best_rows(screenings, families)
+    lacking = [name for name in names if name not in by_name]
+    if lacking:
+        raise ValueError(f"{sweep.title!r} has no run {lacking[0]!r}, which the screening chose")
+    chosen = [by_name[name] for name in names]
+    baseline = by_name[sweep.baseline]
     rows = [baseline, *chosen]
     if len(chosen) > 1:
         together = {key: value for row in chosen for key, value in row.overrides.items()}
@@ -79,7 +95,8 @@ def write_confirmation(
         "runs": [{"name": row.name, "set": dict(row.overrides)} for row in rows],
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    head = f"# Written from the finished screening {sweep.title!r} by tools/sweep.py --confirm.\n"
+    titles = ", ".join(repr(screening.title) for screening, _ in screenings)
+    head = f"# Written by tools/sweep.py --confirm; the rows were chosen by {titles}.\n"
     write_text_atomic(path, head + yaml.safe_dump(content, sort_keys=False))
     return [row.name for row in rows]
 

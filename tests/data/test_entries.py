@@ -30,5 +30,7 @@ def test_a_wrong_entry_is_named(entries, message):
 
 
 def test_the_file_of_an_entry_is_missing(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"DATASETS.X\[0\]: no file .*none.yaml; expected a YAML file with name"):
+    with pytest.raises(
+        FileNotFoundError, match=r"DATASETS.X\[0\]: no file .*none.yaml; expected a YAML file with name"
+    ):
         declared_entries("DATASETS.X", [str(tmp_path / "none.yaml")], *FIELDS)

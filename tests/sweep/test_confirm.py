@@ -1,4 +1,7 @@
+from dataclasses import replace
+
 import pytest
+import yaml
 
 from physseg.sweep.cells import MEAN, Cell, SweepTable
 from physseg.sweep.confirm import write_confirmation
@@ -28,7 +31,7 @@ def screening(tmp_path):
 def test_the_best_of_each_family_alone_and_together(screening, tmp_path):
     """L_sac's best is below the baseline and still its best; the joint row of the screening is no candidate."""
     path = tmp_path / "other" / "confirm.yaml"
-    names = write_confirmation(*screening, ["L_sac", "L_p"], 3, path)
+    names = write_confirmation(screening[0], [screening], ["L_sac", "L_p"], 3, path)
     assert names == ["CAT-Seg", "L_sac 0.1", "L_p 3", "L_sac 0.1 + L_p 3"]
     confirmation = load_sweep(path)
     assert [row.name for row in confirmation.rows] == names
@@ -38,8 +41,31 @@ def test_the_best_of_each_family_alone_and_together(screening, tmp_path):
     assert confirmation.config_file.samefile(tmp_path / "base.yaml")
 
 
+def test_several_screenings_choose_together_for_another_sweep(screening, tmp_path):
+    """L_p 3 leads by 1.5, L_p 1 by 1.0; in the other world L_p 3 trails by 2: the mean prefers L_p 1."""
+    sweep, table = screening
+    cells = table.cells | {"L_p 3": {MEAN: Cell({0: 48.0, 1: 49.0})}}
+    other = (replace(sweep, title="Other", seeds=(0, 1)), replace(table, cells=cells))
+    third = replace(
+        sweep, title="Third", seeds=(9,), rows=tuple(Row(row.name, {"SEED_OF": "third"}) for row in sweep.rows)
+    )
+    path = tmp_path / "c.yaml"
+    assert write_confirmation(third, [screening, other], ["L_p"], 2, path) == ["CAT-Seg", "L_p 1"]
+    assert yaml.safe_load(path.read_text())["runs"][1]["set"] == {"SEED_OF": "third"}
+    assert "chosen by 'Screening', 'Other'" in path.read_text().splitlines()[0]
+
+
+def test_a_sweep_without_the_chosen_row(screening, tmp_path):
+    sweep, _ = screening
+    with pytest.raises(ValueError, match=r"'Screening' has no run 'L_p 3', which the screening chose"):
+        write_confirmation(replace(sweep, rows=sweep.rows[:2]), [screening], ["L_p"], 2, tmp_path / "c.yaml")
+    less = (replace(sweep, title="Less", rows=sweep.rows[:2]), screening[1])
+    with pytest.raises(ValueError, match=r"'Less' and 'Screening' have other rows"):
+        write_confirmation(sweep, [screening, less], ["L_p"], 2, tmp_path / "c.yaml")
+
+
 def test_one_family_has_no_joint_row(screening, tmp_path):
-    assert write_confirmation(*screening, ["L_p"], 2, tmp_path / "c.yaml") == ["CAT-Seg", "L_p 3"]
+    assert write_confirmation(screening[0], [screening], ["L_p"], 2, tmp_path / "c.yaml") == ["CAT-Seg", "L_p 3"]
 
 
 @pytest.mark.parametrize(
@@ -48,12 +74,12 @@ def test_one_family_has_no_joint_row(screening, tmp_path):
 )
 def test_what_cannot_be_confirmed(screening, tmp_path, families, seeds, message):
     with pytest.raises(ValueError, match=message):
-        write_confirmation(*screening, families, seeds, tmp_path / "c.yaml")
+        write_confirmation(screening[0], [screening], families, seeds, tmp_path / "c.yaml")
 
 
 def test_an_unfinished_screening_chooses_nothing(screening, tmp_path):
     sweep, table = screening
     del table.cells["L_p 1"][MEAN].by_seed[1]
-    with pytest.raises(ValueError, match=r"1 rows are not done with every seed, such as 'L_p 1'"):
-        write_confirmation(sweep, table, ["L_p"], 3, tmp_path / "c.yaml")
+    with pytest.raises(ValueError, match=r"1 rows of 'Screening' are not done with every seed, such as 'L_p 1'"):
+        write_confirmation(sweep, [(sweep, table)], ["L_p"], 3, tmp_path / "c.yaml")
     assert not (tmp_path / "c.yaml").exists()

@@ -130,7 +130,7 @@ def test_missing_files(tmp_path):
 @pytest.mark.parametrize("path", sorted(Path("configs/sweeps").glob("*.yaml")), ids=lambda path: path.stem)
 def test_shipped_sweeps_load(path):
     sweep = load_sweep(path)
-    assert len(sweep.seeds) >= 3
+    assert len(sweep.seeds) >= 2  # a paired comparison
     assert sweep.config_file.is_file()
     # A base that has an addition on would make rows equal that are told apart by it.
     trainings = {load_config(sweep.config_file, run.opts).dump() for run in sweep.runs[: len(sweep.rows)]}

@@ -7,6 +7,7 @@ import torch
 from physseg import SegCLIP, load_config
 from physseg.engine.optimizer import build_optimizer
 from physseg.modeling.without_masks.segclip import TrainingNoise
+from tests.reached import reached_by
 
 OPTS = ("MODEL.DEVICE", "cpu", "MODEL.SEGCLIP.GROUPS", 3)
 WORDS = ["red disc", "blue star", "green brick wall", "yellow tiled floor"]
@@ -30,17 +31,6 @@ def batch(count=4, side=96):
     ]
 
 
-@pytest.fixture
-def image():
-    return torch.from_numpy(np.random.default_rng(1).integers(0, 256, (3, 99, 130), dtype=np.uint8))
-
-
-def gradients(model, loss):
-    model.zero_grad()
-    loss.backward()
-    return {name for name, p in model.named_parameters() if p.grad is not None and p.grad.abs().max() > 0}
-
-
 def test_gradients_reach_all_that_is_to_train_and_nothing_else():
     model = build().train()
     trained = {name for name, p in model.named_parameters() if p.requires_grad}
@@ -50,14 +40,14 @@ def test_gradients_reach_all_that_is_to_train_and_nothing_else():
         *("clip.model.positional_embedding", "clip.model.token_embedding.weight", "clip.model.logit_scale"),
     }
     assert {name for name, _ in model.named_parameters()} - trained == frozen
-    assert gradients(model, sum(model(batch()).values())) == trained
+    assert reached_by(sum(model(batch()).values()), model) == trained
 
 
 def test_each_loss_reaches_its_own_parts():
     model = build().train()
     names = ["loss_contrastive", "loss_superpixel", "loss_reconstruction"]
     assert list(model(batch())) == names
-    parts = {name: gradients(model, model(batch())[name]) for name in names}
+    parts = {name: reached_by(model(batch())[name], model) for name in names}
     text = {name for name, _ in model.named_parameters() if name.startswith("clip.model.transformer.")}
     late = {
         name for name, _ in model.named_parameters() if name.startswith("clip.model.visual.transformer.resblocks.5")

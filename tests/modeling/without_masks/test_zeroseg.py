@@ -10,6 +10,7 @@ from physseg.losses.distillation import matching_loss
 from physseg.modeling.without_masks import zeroseg
 from physseg.modeling.without_masks.masked_autoencoder import random_masking
 from physseg.modeling.without_masks.patch_encoder import PatchEncoder
+from tests.reached import reached_by
 
 OPTS = ("MODEL.DEVICE", "cpu", "MODEL.ZEROSEG.GROUPS", [6, 3], "MODEL.ZEROSEG.ENCODER.DEPTH", 2)
 WORDS = ["red disc", "blue star", "green brick wall", "yellow tiled floor"]
@@ -27,23 +28,12 @@ def batch(count=3):
     return [{"image": i, "teacher": F.normalize(v, dim=-1).half()} for i, v in zip(images, views, strict=True)]
 
 
-@pytest.fixture
-def image():
-    return torch.from_numpy(np.random.default_rng(1).integers(0, 256, (3, 99, 130), dtype=np.uint8))
-
-
-def gradients(model, loss):
-    model.zero_grad()
-    loss.backward()
-    return {name for name, p in model.named_parameters() if p.grad is not None and p.grad.abs().max() > 0}
-
-
 def test_gradients_reach_all_but_the_teacher():
     model = build().train()
     trained = {name for name, p in model.named_parameters() if p.requires_grad}
     teacher = {f"clip.{name}" for name, _ in model.clip.named_parameters()}
     assert {name for name, _ in model.named_parameters()} - trained == teacher
-    reached = gradients(model, sum(model(batch()).values()))
+    reached = reached_by(sum(model(batch()).values()), model)
     # What all keys share moves every score of a query alike; the mixing's bias is taken away by the norm behind it.
     without = {name for name in trained if name.endswith(("cross_attention.key.bias", ".query.bias", "mix.fc2.bias"))}
     assert trained - without <= reached
@@ -62,7 +52,7 @@ def test_each_loss_reaches_its_own_parts():
     model = build().train()
     names = ["loss_reconstruction", "loss_multi_scale", "loss_matching"]
     assert list(model(batch())) == names
-    parts = {name: gradients(model, model(batch())[name]) for name in names}
+    parts = {name: reached_by(model(batch())[name], model) for name in names}
     assert {name.split(".")[0] for name in parts["loss_reconstruction"]} == {"encoder", "reconstruction"}
     for name in names[1:]:
         assert {part.split(".")[0] for part in parts[name]} == {"encoder", "head"}
