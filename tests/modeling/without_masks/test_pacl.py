@@ -1,8 +1,6 @@
 """PACL: every equation written out, what trains, parts and processes, the stride, predictions and the background."""
 
 import math
-import multiprocessing
-import os
 
 import numpy as np
 import open_clip
@@ -10,13 +8,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from detectron2.modeling import build_model
-from torch.nn.parallel import DistributedDataParallel
 
 from physseg import load_config
-from physseg.engine.launch import _free_port
 from physseg.modeling.clip.encoder import ClipEncoder
 from physseg.modeling.without_masks.pacl import PACL, PaclFeatures, VisionEmbedder, compatibility, spread
 from physseg.toy_world.clip import WEIGHTS, load_toy_clip_state_dict, register_toy_clip
+from tests.two_processes import check_two_processes_equal_one
 
 WORDS = ["red disc", "blue star", "green brick wall"]
 
@@ -166,33 +163,8 @@ def test_parts_of_a_batch_change_nothing():
         torch.testing.assert_close(found, expected[name], atol=1e-6, rtol=1e-4)
 
 
-def run_rank(rank, port, path):
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
-    pacl = DistributedDataParallel(model().train())
-    loss = pacl(batch()[3 * rank : 3 * rank + 3])["loss_contrastive"]
-    loss.backward()
-    if rank == 0:
-        torch.save({"loss": loss.item()} | gradients(pacl.module), path)
-    torch.distributed.destroy_process_group()
-
-
 def test_two_processes_give_the_loss_and_gradients_of_one(tmp_path):
-    context = multiprocessing.get_context("fork")
-    arguments = (_free_port(), tmp_path / "two.pt")
-    processes = [context.Process(target=run_rank, args=(rank, *arguments)) for rank in range(2)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(100)
-    found = torch.load(tmp_path / "two.pt")
-    pacl = model().train()
-    loss = pacl(batch())["loss_contrastive"]
-    loss.backward()
-    assert found.pop("loss") == pytest.approx(loss.item(), abs=1e-5)
-    for name, value in gradients(pacl).items():
-        torch.testing.assert_close(found[name], value, atol=1e-6, rtol=1e-4)
+    check_two_processes_equal_one(model, batch(), tmp_path)
 
 
 def test_a_sample_without_a_caption(pacl):

@@ -8,6 +8,7 @@ from physseg import SegCLIP, load_config
 from physseg.engine.optimizer import build_optimizer
 from physseg.modeling.without_masks.segclip import TrainingNoise
 from tests.reached import reached_by
+from tests.two_processes import check_two_processes_equal_one
 
 OPTS = ("MODEL.DEVICE", "cpu", "MODEL.SEGCLIP.GROUPS", 3)
 WORDS = ["red disc", "blue star", "green brick wall", "yellow tiled floor"]
@@ -41,6 +42,10 @@ def test_gradients_reach_all_that_is_to_train_and_nothing_else():
     }
     assert {name for name, _ in model.named_parameters()} - trained == frozen
     assert reached_by(sum(model(batch()).values()), model) == trained
+
+
+def test_two_processes_give_the_losses_and_gradients_of_one(tmp_path):
+    check_two_processes_equal_one(build, batch(), tmp_path)
 
 
 def test_each_loss_reaches_its_own_parts():

@@ -11,6 +11,7 @@ from physseg.modeling.without_masks import zeroseg
 from physseg.modeling.without_masks.masked_autoencoder import random_masking
 from physseg.modeling.without_masks.patch_encoder import PatchEncoder
 from tests.reached import reached_by
+from tests.two_processes import check_two_processes_equal_one
 
 OPTS = ("MODEL.DEVICE", "cpu", "MODEL.ZEROSEG.GROUPS", [6, 3], "MODEL.ZEROSEG.ENCODER.DEPTH", 2)
 WORDS = ["red disc", "blue star", "green brick wall", "yellow tiled floor"]
@@ -46,6 +47,10 @@ def test_the_teacher_does_not_change_in_training():
     sum(model(batch()).values()).backward()
     optimizer.step()
     assert all(torch.equal(p, before[name]) for name, p in model.clip.named_parameters())
+
+
+def test_two_processes_give_the_losses_and_gradients_of_one(tmp_path):
+    check_two_processes_equal_one(build, batch(4), tmp_path)
 
 
 def test_each_loss_reaches_its_own_parts():
