@@ -7,12 +7,14 @@
 
 The toy world must be prepared (datasets/README.md). A row is a method, a method with "+pamr" or "+threshold", "start"
 (configs/toy.yaml untrained), "physseg" (the trained model that comes with physseg), or a config and its weights as
-TITLE=FILE.yaml=WEIGHTS. ProxyCLIP's other model is a small ViT with random weights here, since none that was trained on
-photos knows the toy world: a control. An interrupted run goes on where it stopped.
+TITLE=FILE.yaml=WEIGHTS; of several weights, separated by commas, it shows mean and standard deviation. ProxyCLIP's
+other model is a small ViT with random weights here, since none that was trained on photos knows the toy world: a
+control. An interrupted run goes on where it stopped.
 """
 
 import argparse
 from pathlib import Path
+from statistics import fmean, stdev
 
 import torch
 
@@ -51,17 +53,26 @@ PROXY = ["MODEL.DENSE.PROXY.NAME", "vit_tiny_patch16_224", "MODEL.DENSE.PROXY.PR
 SHEET_SEEDS, CELL = (0, 1, 2, 3), 168
 
 
-def config_and_weights(row: str, clip: str) -> tuple[str, str, list]:
-    """Config, weights ("" for none) and overrides of a row, with the toy CLIP of that name."""
+def config_and_weights(row: str, clip: str) -> tuple[str, list[str], list]:
+    """Config, weights (of one model or more; "" for none) and overrides of a row, with the toy CLIP of that name."""
     opts = ["MODEL.CLIP.PRETRAINED", clip]
     if "=" in row:
         _, config, weights = row.split("=", 2)
-        return config, weights, opts
+        return config, weights.split(","), opts
     if row in ("start", "physseg"):
-        return "toy", "physseg://toy" if row == "physseg" else "", opts
+        return "toy", ["physseg://toy" if row == "physseg" else ""], opts
     method, _, extra = row.partition("+")
     proxy = PROXY if method == "proxyclip" else []
-    return "clip_alone/toy", "", [*opts, "MODEL.DENSE.METHOD", method, *proxy, *EXTRAS.get(extra, [])]
+    return "clip_alone/toy", [""], [*opts, "MODEL.DENSE.METHOD", method, *proxy, *EXTRAS.get(extra, [])]
+
+
+def cell(metrics: list[dict]) -> str:
+    """mIoU_old / mIoU of one model; of several, mean and standard deviation of each."""
+    texts = []
+    for name in ("mIoU_old", "mIoU"):
+        values = [each[name] for each in metrics]
+        texts.append(f"{fmean(values):.1f}" + (f" ± {stdev(values):.1f}" if len(values) > 1 else ""))
+    return " / ".join(texts)
 
 
 def table(rows: list[str], clip: str, output: Path, device: str) -> list[str]:
@@ -71,14 +82,17 @@ def table(rows: list[str], clip: str, output: Path, device: str) -> list[str]:
     for row in rows:
         config, weights, opts = config_and_weights(row, clip)
         cfg = load_config(config, [*opts, "MODEL.DEVICE", device, "DATALOADER.NUM_WORKERS", 0])
-        torch.manual_seed(0)
-        model = build_model(cfg)
-        if weights:
-            load_weights(model, weights)
         title = row.partition("=")[0]
         folder = output / title.replace("+", "_").replace(" ", "_")
-        results = run_benchmarks(model.eval(), cfg, [find_spec(key).registered_name for key in KEYS], folder)
-        cells = [f"{r['metrics']['mIoU_old']:.1f} / {r['metrics']['mIoU']:.1f}" for r in results]
+        found = []
+        for index, path in enumerate(weights):
+            torch.manual_seed(0)
+            model = build_model(cfg)
+            if path:
+                load_weights(model, path)
+            names = [find_spec(key).registered_name for key in KEYS]
+            found.append(run_benchmarks(model.eval(), cfg, names, folder / str(index) if index else folder))
+        cells = [cell([result["metrics"] for result in results]) for results in zip(*found, strict=True)]
         lines.append(f"| {title} | " + " | ".join(cells) + " |")
         print(lines[-1], flush=True)
     return lines
@@ -91,7 +105,7 @@ def sheet(rows: list[str], clip: str, device: str) -> Image.Image:
     columns["truth"] = [colourise(labels, len(names)) for _, names, labels in scenes]
     for row in rows:
         config, weights, opts = config_and_weights(row, clip)
-        predictor = physseg.Predictor(config, weights or None, opts=[*opts, "MODEL.DEVICE", device])
+        predictor = physseg.Predictor(config, weights[0] or None, opts=[*opts, "MODEL.DEVICE", device])
         columns[row.partition("=")[0]] = [
             colourise(predictor.labels(image, vocabulary=names).numpy(), len(names)) for image, names, _ in scenes
         ]
