@@ -6,8 +6,9 @@
     python benchmarks/boundary_values.py [--only SOLVER. TEST.] --output boundary_values.jsonl
 
 Each case is the toy config with one key at an end of its range, or one of its words: a training of one iteration and an
-evaluation of one benchmark, in a process of its own. Right is that it runs, or that one message refuses it (a relation
-to other keys, a file that is not there, memory). See also benchmarks/wrong_input.py, for values outside the ranges.
+evaluation of one benchmark (the fewer of its images are left, the faster), in a process of its own. Right is that it
+runs, or that one message refuses it (a relation to other keys, a file that is not there, memory). See also
+benchmarks/wrong_input.py, for values outside the ranges.
 """
 
 import argparse
@@ -29,6 +30,7 @@ from tests import processes_left
 
 SMALL = [*wrong_input.TRAINING[:4], "DATASETS.TEST", "('toy_voc_20_val_sem_seg',)", "DATASETS.ALLOW_PARTIAL", "True"]
 MEMORY = 8 * 2**30
+SECONDS = 120.0
 
 
 def main() -> None:
@@ -47,7 +49,9 @@ def main() -> None:
                 continue
             for value in ends(key.rule):
                 words = ["--config-file", "toy", "OUTPUT_DIR", "o", *wrong_input.SMALL, *SMALL, name, str(value)]
-                case = {"key": name, "value": str(value)} | wrong_input.run("train", words, fresh=False)
+                case = {"key": name, "value": str(value)} | wrong_input.run(
+                    "train", words, fresh=False, seconds=SECONDS
+                )
                 seen.append(case)
                 with open(args.output, "a") as file:
                     file.write(json.dumps(case) + "\n")
