@@ -21,7 +21,7 @@ CLIP = Area("CLIP", "The model, and the encoder it is built on.", (
     Key("MODEL.PIXEL_MEAN", [122.7709383, 116.7460125, 104.09373615], List(Float(0, 255), 3, 3),
         "RGB mean of CLIP's training images, in 0-255 units. Where nothing sets it, that of MODEL.CLIP.NAME and "
         "PRETRAINED."),
-    Key("MODEL.PIXEL_STD", [68.5005327, 66.6321579, 70.3231630], List(Float(above=0, most=255), 3, 3),
+    Key("MODEL.PIXEL_STD", [68.5005327, 66.6321579, 70.3231630], List(Float(1e-3, 255), 3, 3),
         "Their standard deviation, likewise."),
     Key("MODEL.CLIP.NAME", "ViT-B-16-quickgelu", Known("a model that open_clip lists", clip_models),
         "open_clip model name. The -quickgelu names are OpenAI's activation."),
@@ -73,7 +73,7 @@ APPEARANCE = Area("Guidance and appearance backbone", "What guides cost aggregat
         "Side in pixels of the square that the backbone sees; must be 16 times CLIP's token grid."),
     Key("MODEL.APPEARANCE.PIXEL_MEAN", [123.675, 116.28, 103.53], List(Float(0, 255), 3, 3),
         "RGB mean of ImageNet in 0-255 units, which Swin and torchvision's ResNets were trained with."),
-    Key("MODEL.APPEARANCE.PIXEL_STD", [58.395, 57.12, 57.375], List(Float(above=0, most=255), 3, 3),
+    Key("MODEL.APPEARANCE.PIXEL_STD", [58.395, 57.12, 57.375], List(Float(1e-3, 255), 3, 3),
         "Its standard deviation."),
     Key("MODEL.APPEARANCE.WEIGHTS", "", Text(empty=True),
         "File of weights under the backbone's own names, local or of Detectron2's model zoo (detectron2://...), for a "
