@@ -170,6 +170,12 @@ def read_name_list(path: str | os.PathLike) -> list[str]:
             f"vocabulary file {path} has the line {code[0][:60]!r}, which looks like JSON, YAML or HTML; expected one "
             "class name per line, without brackets and quotation marks"
         )
+    numbered = [name for name in names if "," in name and name.partition(",")[0].strip().isdecimal()]
+    if numbered:
+        raise ValueError(
+            f"vocabulary file {path} has the line {numbered[0][:60]!r}, which looks like a row of a table; expected "
+            "one class name per line, without its number (what follows a comma is a synonym)"
+        )
     return check_vocabulary(names, f"vocabulary file {path}")
 
 

@@ -99,6 +99,12 @@ def test_a_file_of_another_kind_is_no_list_of_names(text, tmp_path):
         read_name_list(tmp_path / "names.txt")
 
 
+def test_rows_of_a_table_are_no_synonyms(tmp_path):
+    (tmp_path / "names.csv").write_text("id,name\n1,cat\n2,dog\n")
+    with pytest.raises(ValueError, match=r"names.csv has the line '1,cat', which looks like a row of a table"):
+        read_name_list(tmp_path / "names.csv")
+
+
 def test_name_list_skips_blanks_and_comments(tmp_path):
     (tmp_path / "names.txt").write_text("# mine\ncat\n\n  dog, hound \n", encoding="utf-8")
     assert read_name_list(tmp_path / "names.txt") == ["cat", "dog, hound"]
