@@ -12,6 +12,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+_NO_MEMORY = ("failed to map segment", "annot allocate memory")  # the dynamic linker's words
+
 
 def start(program: str, first_words: Sequence[str] = ()) -> int:
     """Run a program of `physseg.cli.PROGRAMS` on this process's command line and return its exit status.
@@ -23,6 +25,12 @@ def start(program: str, first_words: Sequence[str] = ()) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _stop)
+    _open_standard_streams()
+    try:
+        os.getcwd()
+    except FileNotFoundError:  # torch's mathematics library would end the process with words of its own
+        print("error: the working directory is gone; change to one that is there.", file=sys.stderr)
+        return 1
     try:
         from physseg import signals
         from physseg.cli.boundary import run_program
@@ -32,14 +40,26 @@ def start(program: str, first_words: Sequence[str] = ()) -> int:
         print(f"error: physseg needs {error.name}, which is not installed for {sys.executable}.", file=sys.stderr)
         return 1
     except ImportError as error:
-        if error.name is not None:  # a library of another version than it was built for: where says more than what
+        no_memory = any(words in str(error) for words in _NO_MEMORY)
+        # A library of another version than it was built for: where says more than what.
+        if error.name is not None and not no_memory:
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {error}{': not enough memory to load it' if no_memory else ''}", file=sys.stderr)
         return 1
     status = run_program(program, [*first_words, *sys.argv[1:]])
     if status - 128 in signals.SIGNALS:
         signals.end_process(status)
     return status
+
+
+def _open_standard_streams() -> None:
+    """Give the null device to streams that the caller closed: the next file would get their number and our words."""
+    while (number := os.open(os.devnull, os.O_RDWR)) < 3:
+        pass
+    os.close(number)
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115
 
 
 def _stop(number: int, frame: object) -> None:

@@ -58,6 +58,7 @@ _DEVICE = "This machine has no such device that PyTorch can use: set MODEL.DEVIC
 # Texts of libraries about the machine, and what to do.
 _MACHINE = (
     (r"out of memory|[Cc]an(no|')t allocate memory|not enough memory|Insufficient memory|bad allocation", _MEMORY),
+    (r"could not (create|execute) a primitive( descriptor)?\Z", _MEMORY),  # oneDNN's word for it
     (r"DataLoader worker .* is killed by signal: Killed", _MEMORY),
     (r"NVIDIA driver|not compiled with CUDA|No CUDA GPUs|CUDA driver|invalid device ordinal", _DEVICE),
     (r"device type at start of device string|Invalid device string|not linked with support for", _DEVICE),
