@@ -15,8 +15,7 @@ from detectron2.utils import comm
 from physseg import signals
 from physseg.engine.checkpointing import TrainingCheckpointer
 from physseg.engine.random_state import capture_random_state
-from physseg.evaluation.evaluator import regions_from_config
-from physseg.evaluation.metrics import SCORES
+from physseg.evaluation.extra_metrics import label_map_metrics
 
 logger = logging.getLogger(__name__)
 
@@ -200,8 +199,7 @@ def check_best_metric(cfg: CfgNode) -> None:
     Raises:
         ValueError: it does not; the message lists the choices.
     """
-    names, wanted = cfg.DATASETS.TEST, cfg.TEST.BEST_METRIC
-    metrics = [*SCORES, *(["boundary_IoU"] if cfg.TEST.BOUNDARY_IOU else []), *regions_from_config(cfg)]
+    names, wanted, metrics = cfg.DATASETS.TEST, cfg.TEST.BEST_METRIC, label_map_metrics(cfg)
     places = ("mean_", *(f"{name}/" for name in names))
     if names and wanted not in {f"{place}{metric}" for place in places for metric in metrics}:
         raise ValueError(

@@ -10,6 +10,7 @@ from physseg.config import load_config
 from physseg.config.rules import Int, List, Rule, Text, did_you_mean, shown
 from physseg.config.yaml_files import read_config_chain
 from physseg.engine.hooks import check_best_metric
+from physseg.evaluation.extra_metrics import metric_names
 from physseg.shipped_configs import shipped_config, where_configs_are
 from physseg.sweep.rows import Row, read_rows
 
@@ -176,11 +177,20 @@ def _output_folder(folder: Path) -> Path:
 def _check_runs(sweep: Sweep, path: Path) -> None:
     """Check every row's config; what is wrong with the base alone is told once."""
     load_config(sweep.config_file)
-    problems = []
+    problems, known = [], {}
     for run in sweep.runs[: len(sweep.rows)]:
         try:
-            check_best_metric(load_config(run.config_file, [*run.opts, "SEED", run.seed]))
+            cfg = load_config(run.config_file, [*run.opts, "SEED", run.seed])
+            check_best_metric(cfg)
         except ValueError as error:
             problems.append(f"{path}, run {run.row.name!r}: {error}")
+        else:
+            known |= dict.fromkeys(metric_names(cfg))
     if problems:
         raise ValueError("\n".join(problems))
+    unknown = [metric for metric in sweep.metrics if metric not in known]
+    if unknown:
+        raise ValueError(
+            f"{path}: no run is evaluated by {', '.join(unknown)}; with these configs metrics are {', '.join(known)} "
+            "(keys of TEST turn on others, see docs/evaluation.md)."
+        )

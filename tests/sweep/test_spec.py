@@ -90,6 +90,10 @@ def test_runs_times_grid_times_seeds(tmp_path):
             r"run 'a': .*SOLVER.BASE_LR must be (.|\n)*run 'b': .*SOLVER.IMS_PER_BATCH must be",
         ),
         ("base: base.yaml\nruns: [{name: a}]\nset: {TEST.BEST_METRIC: mIuO}", r"run 'a': TEST.BEST_METRIC must be"),
+        (
+            "base: base.yaml\nruns: [{name: a}]\nmetrics: [mIoU, mIuO, thin_IoU]",
+            r"no run is evaluated by mIuO, thin_IoU; with these configs metrics are mIoU, mIoU_old, fwIoU",
+        ),
     ],
 )
 def test_mistakes_are_named(text, message, tmp_path, monkeypatch):
