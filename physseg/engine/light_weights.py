@@ -26,9 +26,21 @@ def lighten(
         state_dict: a PhysSeg's. clip_name, clip_pretrained: MODEL.CLIP.NAME and MODEL.CLIP.PRETRAINED it began with.
 
     Raises:
-        ValueError, ConnectionError: as `create_clip`.
+        ValueError: the state dict lacks that CLIP; or as `create_clip`.
+        ConnectionError: as `create_clip`.
     """
     clip = _clip_tensors(clip_name, clip_pretrained)
+    # Positions may have been resized to another grid.
+    other = [
+        name
+        for name, value in clip.items()
+        if name not in state_dict or (state_dict[name].shape != value.shape and "positional" not in name)
+    ]
+    if other:
+        raise ValueError(
+            f"the checkpoint is of no model with the CLIP {clip_name}: {len(other)} of its {len(clip)} tensors are "
+            f"missing or of another shape, such as {other[0]}; give the config that it was trained with"
+        )
     kept = {
         name: value.half() if value.is_floating_point() else value
         for name, value in state_dict.items()

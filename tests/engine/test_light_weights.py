@@ -38,3 +38,13 @@ def test_it_leaves_out_what_has_not_changed(model):
     clip = {name for name in tensors if name.startswith("clip.model.")}
     assert clip == {"clip.model.visual.transformer.resblocks.0.attn.q_proj_weight"}
     assert {value.dtype for value in tensors.values()} == {torch.float16}
+
+
+def test_a_checkpoint_without_that_clip(model):
+    state = model.state_dict()
+    scale = "clip.model.logit_scale"
+    with pytest.raises(ValueError, match=rf"no model with the CLIP physseg-toy: 1 of its .* such as {scale}"):
+        lighten({name: value for name, value in state.items() if name != scale}, "physseg-toy", "toy")
+    patches = "clip.model.visual.conv1.weight"
+    with pytest.raises(ValueError, match=rf"1 of its .* or of another shape, such as {patches}; give the config"):
+        lighten(state | {patches: state[patches][..., :4, :4]}, "physseg-toy", "toy")
