@@ -1,6 +1,7 @@
 """Where the page listens, tried before anything is built on it."""
 
 import errno
+import os
 import socket
 
 _FIRST, _LAST = 7860, 7959
@@ -38,3 +39,12 @@ def _bind(host: str, port: int) -> None:
         # As a server would: what an earlier one has just left is no obstacle.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(address)
+
+
+def reach_directly(host: str) -> None:
+    """Keep this process from asking for a page of its own by way of the proxy that the environment names.
+
+    Gradio asks whether its page is there.
+    """
+    known = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
+    os.environ["no_proxy"] = ",".join(filter(None, (known, "localhost", "127.0.0.1", host)))

@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from physseg.inference.web.address import free_port
+from physseg.inference.web.address import free_port, reach_directly
 from physseg.inference.web.limits import Limits
 from physseg.inference.web.session import Models, Session
 from physseg.inference.web.view import view
@@ -121,7 +121,7 @@ def serve(
 
     with tempfile.TemporaryDirectory(prefix="physseg-web-") as uploads:
         page = _with_uploads_in(uploads, lambda: build_page(models, limits))
-        _reach_directly(host)
+        reach_directly(host)
         _, address, _ = page.launch(
             # Gradio's second look whether the page is there gives up after three seconds: a busy machine may take more.
             _frontend=False,
@@ -167,12 +167,6 @@ def _with_uploads_in(folder: str, build: Callable[[], Any]) -> Any:
     """Components look up where uploads go when they are made."""
     os.environ["GRADIO_TEMP_DIR"] = folder
     return build()
-
-
-def _reach_directly(host: str) -> None:
-    """Gradio asks its own page whether it is there: by way of the environment's proxy, unless told otherwise."""
-    known = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
-    os.environ["no_proxy"] = ",".join(filter(None, (known, "localhost", "127.0.0.1", host)))
 
 
 def _viewer(gr, name: str, visible: bool):

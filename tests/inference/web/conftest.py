@@ -14,7 +14,7 @@ LIMITS = Limits(upload=1, megapixels=0.5, words=6)
 
 @pytest.fixture(scope="module")
 def address():
-    """Where the page is served: on a machine too busy for Gradio's own look at it, behind a proxy that is not there."""
+    """Where the page is served, on a machine too busy for Gradio's own look at it."""
     networking = pytest.importorskip("gradio.networking")
     from physseg.inference.web.page import serve
 
@@ -23,7 +23,6 @@ def address():
     models = Models({"toy": lambda: toy, "toy, again": lambda: toy})
     thread = threading.Thread(target=serve, args=(models, LIMITS), kwargs={"ready": addresses.put, "stop": stop})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("http_proxy", "http://127.0.0.1:9")
         patch.setenv("no_proxy", "")
         patch.setattr(networking, "url_ok", lambda url: False)
         thread.start()
