@@ -5,7 +5,7 @@
     python benchmarks/pacl_toy.py [--iterations 150] [--seeds 0 1 2] [--json FILE] [--figure FILE]
 
 The trained model, the losses and the evaluation are the package's. As CLIP is frozen and the crops are the middle ones,
-its tokens of every picture are made once and kept. configs/sweeps/toy_pacl.yaml is the same by whole trainings.
+its tokens of every picture are made once and kept.
 """
 
 import argparse

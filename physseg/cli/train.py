@@ -10,6 +10,7 @@ Keys and values after the options override the config. See docs/training.md.
 """
 
 import argparse
+import re
 from collections.abc import Sequence
 
 from detectron2.engine import default_argument_parser
@@ -20,6 +21,9 @@ from physseg.engine.launch import launch
 from physseg.engine.run import train_or_evaluate
 from physseg.engine.setup import config_from_args
 from physseg.engine.trainer import Trainer
+
+# What torch.distributed takes; one machine finds a port by itself.
+_DIST_URL = r"auto|tcp://[^\s/]+:\d+|(file|env)://\S*"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -37,6 +41,8 @@ def main(argv: Sequence[str] | None = None, trainer: type[Trainer] = Trainer) ->
         trainer: a class with `Trainer`'s interface, defined at module level.
     """
     args = parser().parse_args(argv)
+    if not re.fullmatch(_DIST_URL, args.dist_url):
+        raise ValueError(f"--dist-url {args.dist_url!r}: expected tcp://HOST:PORT of the first machine")
     cfg = config_from_args(args)
     launch(
         run_in_process,

@@ -112,3 +112,15 @@ def test_script_starts(monkeypatch, capsys):
         runpy.run_path("tools/train_net.py", run_name="__main__")
     assert end.value.code in (0, None)
     assert "--eval-only" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("url", ["", " ", "node0:29500", "tcp://node0", "http://node0:29500", "tcp://node0:29500/x"])
+def test_a_meeting_place_that_is_none(url, tmp_path, capsys):
+    assert run(tmp_path, options=["--dist-url", url]) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"error: --dist-url {url!r}: expected tcp://HOST:PORT of the first machine"
+    )
+
+
+def test_meeting_places_of_several_machines_are_no_matter_for_one(tmp_path):
+    assert run(tmp_path, options=["--dist-url", "tcp://[::1]:29500"]) == 0
