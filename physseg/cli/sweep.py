@@ -74,6 +74,7 @@ def main(argv: Sequence[str] | None = None, command: Sequence[str] = TRAIN_COMMA
     logging.basicConfig(level=logging.INFO, format="[%(asctime)s] %(message)s", datefmt="%H:%M:%S", force=True)
     try:
         sweep = load_sweep(args.sweep, args.output)
+        more = [load_sweep(file) for file in args.together_with or ()]
         for option, value in (("--families", args.families), ("--chosen-by", args.chosen_by)):
             if value and not args.confirm:
                 raise ValueError(f"{option} is about what --confirm FILE writes: give that, too.")
@@ -92,7 +93,6 @@ def main(argv: Sequence[str] | None = None, command: Sequence[str] = TRAIN_COMMA
             screenings = [(each, collect(each, sweep.metrics[0])) for each in deciding]
             print("\n".join(write_confirmation(sweep, screenings, args.families, args.fresh_seeds, args.confirm)))
             return 0
-        more = [load_sweep(file) for file in args.together_with or ()]
         writable_folder(sweep.folder)
         complete = _run(sweep, args, command)
     except KeyboardInterrupt as stop:

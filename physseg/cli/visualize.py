@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("input", type=some_path, help="an image, or a folder of images")
     parser.add_argument("--output", type=some_path, required=True, help="folder of the sheets")
     parser.add_argument("--labels", type=Path, help="a label map, or a folder of label maps with the images' names")
-    parser.add_argument("--ignore-label", type=number(int, 0), default=255)
+    parser.add_argument("--ignore-label", type=number(int, 0, 65535), default=255)
     parser.add_argument("--config-file", type=some_path, default="configs/physseg_vitb16.yaml")
     parser.add_argument("--weights", type=some_path, help="a trained physseg checkpoint")
     parser.add_argument("--columns", type=number(int, 0), default=0, help="panels per row; default: one row")

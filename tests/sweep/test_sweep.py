@@ -155,6 +155,12 @@ def test_dry_run_starts_nothing(sweep_file, capsys):
     assert "--resume MODEL.STRUCTURE.WEIGHT 2 SEED 1 OUTPUT_DIR" in output
 
 
+def test_the_sweeps_to_correct_with_are_read_before_anything_starts(sweep_file, capsys):
+    assert run(sweep_file, "--together-with", "gone.yaml") == 1
+    assert "Sweep file not found: gone.yaml" in capsys.readouterr().err
+    assert not (sweep_file.parent / "out").exists()
+
+
 def test_slots_share_out_gpus_or_cores(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
