@@ -1,7 +1,9 @@
 #!/usr/bin/env python
 """Loss curves of trainings: a row of panels for each title, a panel for each loss, a line for each seed.
 
-python benchmarks/loss_curves.py --output curves.png SegCLIP=RUN/seed0,RUN/seed1 ZeroSeg=RUN/seed0
+    python benchmarks/loss_curves.py --output curves.png SegCLIP=RUN/seed0,RUN/seed1 ZeroSeg=RUN/seed0
+
+A RUN is the folder of a sweep's row; any folder with a training's metrics.json will do.
 """
 
 import argparse

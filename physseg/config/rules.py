@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import yaml
+
 # Larger numbers overflow somewhere: in NumPy's seeds, in a 32-bit index.
 _MOST = 2**31 - 1
 _INF = math.inf
@@ -188,8 +190,7 @@ class List(Rule):
 
     def hint(self, value: Any) -> str:
         if isinstance(value, str):
-            words = [word.strip(" '\"") for word in value.strip(" []()").split(",") if word.strip()]
-            return f"Write a list: {_shell(words)}."
+            return f"Write a list: {_meant(value)}."
         if not isinstance(value, list | tuple):
             return f"Write a list: [{shown(value)}]."
         wrong = [item for item in value if not self.of.allows(self.of.fit(item))]
@@ -310,5 +311,14 @@ def _or(words: Iterable[str]) -> str:
     return f"{', '.join(most)} or {last}" if most else last
 
 
-def _shell(words: list[str]) -> str:
-    return f"[{', '.join(repr(word) if not word.replace('.', '', 1).isdigit() else word for word in words)}]"
+def _meant(text: str) -> list:
+    """The list that text without quotation marks stands for: "[[a, 1], [b, 2]]", "(a, b)" or "a, b"."""
+    body = text.strip(" ()")
+    for flow in (body, f"[{body.strip(' []')}]"):
+        try:
+            items = yaml.safe_load(flow)
+        except (yaml.YAMLError, ValueError, RecursionError):
+            continue
+        if isinstance(items, list):
+            return items
+    return [text]

@@ -15,7 +15,7 @@ from detectron2.utils import comm
 from physseg import signals
 from physseg.engine.checkpointing import TrainingCheckpointer
 from physseg.engine.random_state import capture_random_state
-from physseg.evaluation.extra_metrics import label_map_metrics
+from physseg.evaluation.evaluator import label_map_metrics
 
 logger = logging.getLogger(__name__)
 

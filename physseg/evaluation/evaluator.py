@@ -20,7 +20,7 @@ from physseg.data.images import read_label_map
 from physseg.evaluation.boundary_iou import boundary_counts, boundary_iou
 from physseg.evaluation.confusion import confusion_matrix
 from physseg.evaluation.image_counts import ImageCounts
-from physseg.evaluation.metrics import SegmentationMetrics, segmentation_metrics
+from physseg.evaluation.metrics import SCORES, SegmentationMetrics, segmentation_metrics
 from physseg.evaluation.thin_parts import thin_counts
 from physseg.timing import stage
 
@@ -264,3 +264,8 @@ def regions_from_config(cfg) -> dict[str, RegionCounts]:
     if cfg.TEST.THIN_WIDTH:
         regions["thin_IoU"] = partial(thin_counts, width_ratio=cfg.TEST.THIN_WIDTH)
     return regions
+
+
+def label_map_metrics(cfg) -> list[str]:
+    """Names of the metrics that an evaluation with this config counts on label maps."""
+    return [*SCORES, *([BOUNDARY_IOU] if cfg.TEST.BOUNDARY_IOU else []), *regions_from_config(cfg)]

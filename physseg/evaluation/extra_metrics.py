@@ -5,9 +5,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from detectron2.config import CfgNode
 from torch import nn
 
-from physseg.evaluation.evaluator import BOUNDARY_IOU, regions_from_config
+from physseg.evaluation.evaluator import label_map_metrics
 from physseg.evaluation.group_purity import evaluate_group_purity
-from physseg.evaluation.metrics import SCORES
 from physseg.evaluation.patch_names import evaluate_patch_names
 from physseg.evaluation.pointing import evaluate_pointing
 
@@ -16,11 +15,6 @@ _EXTRA = {
     "GROUP_PURITY": ("group_purity", "group_purity_shuffled", "groups_used"),
     "POINTING_ACCURACY": ("pointing_accuracy",),
 }
-
-
-def label_map_metrics(cfg: CfgNode) -> list[str]:
-    """Names of the metrics that an evaluation with this config counts on label maps."""
-    return [*SCORES, *([BOUNDARY_IOU] if cfg.TEST.BOUNDARY_IOU else []), *regions_from_config(cfg)]
 
 
 def metric_names(cfg: CfgNode) -> list[str]:

@@ -1,5 +1,6 @@
 """Vision models of timm by name, with weights by tag, by local file, or random."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -8,7 +9,14 @@ import torch
 from torch import Tensor, nn
 
 
-def create_timm(key: str, name: str, pretrained: str, options: dict[str, Any], on_meta: bool = False) -> nn.Module:
+def create_timm(
+    key: str,
+    name: str,
+    pretrained: str,
+    options: dict[str, Any],
+    on_meta: bool = False,
+    needed: Callable[[nn.Module], Sequence[str]] = lambda model: (),
+) -> nn.Module:
     """A timm model.
 
     Args:
@@ -17,6 +25,7 @@ def create_timm(key: str, name: str, pretrained: str, options: dict[str, Any], o
         pretrained: timm tag, local file, or "" for random weights.
         options: of `timm.create_model`.
         on_meta: without values, to ask for sizes.
+        needed: names of a model's tensors that a file must hold: timm passes over what stages (features_only) lack.
 
     Raises:
         ValueError: an unknown name or tag, or weights that do not fit.
@@ -37,9 +46,13 @@ def create_timm(key: str, name: str, pretrained: str, options: dict[str, Any], o
         try:
             state = timm.models.load_state_dict(str(path), weights_only=True)
             overlay = {"state_dict": state}
-            return timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **options)
+            model = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **options)
         except (RuntimeError, UnpicklingError) as error:
             raise ValueError(f"{key}.PRETRAINED: {path} does not fit {name!r}: {error}") from None
+        missing = [tensor for tensor in needed(model) if tensor not in state]
+        if missing:
+            raise ValueError(f"{key}.PRETRAINED: {path} does not fit {name!r}: it has no {missing[0]}")
+        return model
     if path.suffix or "/" in pretrained:
         raise FileNotFoundError(f"{key}.PRETRAINED: no file {path}; expected weights of {name} or a timm tag")
     tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{name}.*")]

@@ -2,7 +2,8 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from physseg import load_config
-from physseg.evaluation.extra_metrics import extra_metrics, label_map_metrics, metric_names
+from physseg.evaluation.evaluator import label_map_metrics
+from physseg.evaluation.extra_metrics import extra_metrics, metric_names
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """Swin Transformer from timm as a Detectron2 backbone (the 2023 design's appearance backbone is Swin-B)."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
@@ -80,12 +79,9 @@ def _create(name: str, pretrained: str, options: dict) -> nn.Module:
         raise ValueError(
             f"MODEL.SWIN.NAME: timm {timm.__version__} has no Swin model {name!r}; timm.list_models('swin*') lists them"
         )
-    body = create_timm("MODEL.SWIN", name, pretrained, options)
-    path = Path(pretrained).expanduser()
-    if pretrained and path.is_file():
-        # timm passes over what a file lacks. Names of blocks are the same in all files of Swin weights.
-        state = timm.models.load_state_dict(str(path), weights_only=True)
-        wanted = [n.replace("layers_", "layers.") for n, _ in body.named_parameters() if n.endswith("qkv.weight")]
-        if any(parameter not in state for parameter in wanted):
-            raise ValueError(f"MODEL.SWIN.PRETRAINED: {path} does not fit {name!r}: it has no {wanted[0]}")
-    return body
+    return create_timm("MODEL.SWIN", name, pretrained, options, needed=_attention_weights)
+
+
+def _attention_weights(body: nn.Module) -> list[str]:
+    """Names in a file of Swin weights, the same in all of them."""
+    return [name.replace("layers_", "layers.") for name, _ in body.named_parameters() if name.endswith("qkv.weight")]

@@ -3,7 +3,7 @@
 B images, W windows, K groups, T classes, E embedding.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from detectron2.config import CfgNode
 from torch import Tensor
 
-from physseg.modeling.clip.encoder import ClipEncoder
 from physseg.modeling.inputs import output_size
 from physseg.modeling.postprocess import labels_by_chunks, probabilities_by_chunks
 from physseg.modeling.protocol_segmenter import ProtocolSegmenter
@@ -82,23 +81,8 @@ class GroupedImage:
 class GroupSegmenter(ProtocolSegmenter):
     """Base of `SegCLIP` and `ZeroSeg`, which give `losses` and `encode_windows`.
 
-    Args:
-        clip: its text encoder reads the words.
-        vocabulary: names in use where an input carries none.
-        pixel_mean, pixel_std: RGB, in 0-255 units.
-        protocol: how an image is cut and scored. protocols: others, by the registered name of a data set.
+    The arguments are `ProtocolSegmenter`'s; a protocol is a `GroupProtocol`.
     """
-
-    def __init__(
-        self,
-        clip: ClipEncoder,
-        vocabulary: Sequence[str],
-        pixel_mean: Sequence[float],
-        pixel_std: Sequence[float],
-        protocol: GroupProtocol | None = None,
-        protocols: Mapping[str, GroupProtocol] | None = None,
-    ):
-        super().__init__(clip, vocabulary, pixel_mean, pixel_std, protocol or GroupProtocol(), protocols)
 
     def losses(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
         """Named scalar losses of training inputs, weighted."""

@@ -60,7 +60,7 @@ class SegCLIP(GroupSegmenter):
         reconstruction: the masked branch; None: switched off.
         superpixel_weight, reconstruction_weight: of the losses; 0: not computed.
         accumulation_steps: parts that a process's batch is embedded in, see `embed_in_parts`.
-        options: of `GroupSegmenter`.
+        options: of `ProtocolSegmenter`, with a `GroupProtocol`.
     """
 
     learns_from = PAIRS

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from physseg.modeling.clip.encoder import ClipEncoder
 from physseg.modeling.published_weights import Conversion, PublishedWeightsError, check_tensors, misfits
+from physseg.modeling.without_masks.group_segmenter import GroupProtocol
 from physseg.modeling.without_masks.masked_autoencoder import MaskedDecoder, sine_positions
 from physseg.modeling.without_masks.reconstruction import GroupReconstruction
 from physseg.modeling.without_masks.segclip import SegCLIP
@@ -138,4 +139,5 @@ def published_model() -> SegCLIP:
             vocabulary=["object"],
             pixel_mean=(0.0, 0.0, 0.0),
             pixel_std=(1.0, 1.0, 1.0),
+            protocol=GroupProtocol(),
         )

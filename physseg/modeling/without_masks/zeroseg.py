@@ -55,7 +55,7 @@ class ZeroSeg(GroupSegmenter):
         weights: of the losses.
         whole_first: the first view is the whole image, which (6) leaves out.
         scale: of the cosines at test.
-        options: of `GroupSegmenter`.
+        options: of `ProtocolSegmenter`, with a `GroupProtocol`.
     """
 
     learns_from = IMAGES
