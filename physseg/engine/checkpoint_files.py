@@ -43,9 +43,15 @@ def read_file(path: str | os.PathLike) -> tuple[Any, dict[str, str]]:
     except Exception as error:  # torch raises RuntimeError, UnpicklingError, EOFError ... for one and the same damage
         raise ValueError(
             f"Cannot read weights from {path}: it is damaged, cut short, or no file of plain tensors "
-            f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no details'}). "
+            f"({type(error).__name__}: {_reason(error)}). "
             "Files that need arbitrary pickled code are refused."
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    # Of an unpickling error, what follows torch's advice to run arbitrary code.
+    text = str(error).rpartition("WeightsUnpickler error:")[2].strip()
+    return text.splitlines()[0] if text else "no details"
 
 
 def write_file(path: str | os.PathLike, content: Mapping[str, Any], metadata: Mapping[str, str] | None = None) -> None:
