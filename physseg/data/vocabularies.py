@@ -28,6 +28,8 @@ from physseg.paths import existing_file
 
 # Unicode's control characters, line and paragraph separators, and what stands for bytes that are no text.
 _UNPRINTABLE = ("Cc", "Zl", "Zp", "Cs")
+# Format characters that words are written with: Persian and Indic scripts join and part letters by them.
+_JOINERS = "\u200c\u200d"
 
 VOCABULARY_FOLDER = Path(__file__).parent / "vocabularies"
 
@@ -101,7 +103,8 @@ def check_vocabulary(names: Sequence[str], source: str = "the vocabulary") -> li
     Raises:
         TypeError: a name is no string, or ``names`` is one string.
         ValueError: no names, an empty name, names that occur more than once (all are listed), or characters that are
-            no text: line breaks, tabs, bytes that were not UTF-8.
+            no text: line breaks, tabs, bytes that were not UTF-8; characters that cannot be seen, soft hyphens and
+            the like, which the tokenizer would read.
     """
     if isinstance(names, str):
         raise TypeError(f"{source} must be a list of names, got the string {names!r}; write [{names!r}]")
@@ -120,6 +123,11 @@ def check_vocabulary(names: Sequence[str], source: str = "the vocabulary") -> li
         raise ValueError(
             f"{source}: {unprintable[0]!r} holds a line break, a tab or another character that is no text; give one "
             "name per entry"
+        )
+    hidden = [name for name in names if any(unicodedata.category(c) == "Cf" and c not in _JOINERS for c in name)]
+    if hidden:
+        raise ValueError(
+            f"{source}: {hidden[0]!a} holds a character that cannot be seen and would be read; write it anew"
         )
     positions: dict[str, list[int]] = {}
     for index, name in enumerate(names):

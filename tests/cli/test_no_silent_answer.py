@@ -83,6 +83,17 @@ def test_names_that_are_no_text(name):
         check_vocabulary(["dog", name])
 
 
+@pytest.mark.parametrize("name", ["\u200b", "soft\xadhyphen", "\u202ecat", "cat\ufeff"])
+def test_names_with_characters_that_cannot_be_seen(name):
+    with pytest.raises(ValueError, match=r"\\(xad|ufeff|u20).*cannot be seen"):
+        check_vocabulary(["dog", name])
+
+
+def test_names_with_joiners():
+    name = "\N{BENGALI LETTER KA}\N{BENGALI SIGN VIRAMA}\N{ZERO WIDTH NON-JOINER}\N{BENGALI LETTER SSA}"
+    assert check_vocabulary([name]) == [name]
+
+
 @pytest.mark.parametrize(
     ("content", "names"),
     [
