@@ -279,6 +279,8 @@ def _check_files(
             if error:
                 errors.append(error)
     report.classes_found = int(seen.sum())
+    if pairs and not errors and not seen.any():
+        errors.append(f"no label map holds a class: every pixel is {target.ignore_label} (ignored)")
     for error in errors[:_LISTED]:
         report.worsen(DAMAGED, error)
     if len(errors) > _LISTED:

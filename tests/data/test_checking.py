@@ -78,6 +78,15 @@ def test_corrupted_content_is_found(prepared, raw, workers):
     assert "cannot read label map" in report.problems[2]
 
 
+def test_maps_without_any_class(prepared, raw):
+    root, spec = prepared
+    for path in spec.labels_path(root).iterdir():
+        raw.save_index(path, np.full((8, 6), 255))
+    report = check_dataset(spec, root)
+    assert report.verdict == "damaged"
+    assert report.problems == ["no label map holds a class: every pixel is 255 (ignored)"]
+
+
 def test_many_files_are_checked_in_parallel(tmp_path, raw):
     spec = raw.sized("a150", 40)
     for index in range(40):
