@@ -5,6 +5,7 @@ could have written, with each key once.
 """
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,17 @@ def _locate(path: Path, name: str | os.PathLike) -> Path:
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML in which a mapping holds each key once."""
+    """Safe YAML in which a mapping holds each key once, and a number is what it looks like."""
+
+    def construct_number(self, node):
+        """A number; YAML 1.1 reads 0100 as 64 and 1:30 as 90."""
+        if re.fullmatch(r"[-+]?(0[0-9_]+|.*:.*)", node.value):
+            raise yaml.MarkedYAMLError(
+                problem=f"{node.value} would be read as an octal number or a time; write a decimal number, or quotes",
+                problem_mark=node.start_mark,
+            )
+        integer = node.tag.endswith("int")
+        return self.construct_yaml_int(node) if integer else self.construct_yaml_float(node)
 
     def construct_mapping(self, node, deep=False):
         if isinstance(node, yaml.MappingNode):
@@ -84,12 +95,16 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+for _kind in ("int", "float"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", _Loader.construct_number)
+
+
 def read_yaml(path: str | os.PathLike) -> Any:
     """Content of a plain YAML file; an empty file is an empty mapping.
 
     Raises:
-        ValueError: the file is no YAML, has a key twice, asks for Python objects, which could run code, or unfolds to
-            more than a config can be.
+        ValueError: the file is no YAML, has a key twice or an octal number, asks for Python objects, which could run
+            code, or unfolds to more than a config can be.
     """
     path = Path(path)
     if path.stat().st_size > _MOST_BYTES:
