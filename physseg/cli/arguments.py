@@ -3,12 +3,28 @@
 import argparse
 import inspect
 import math
+import sys
 from collections.abc import Callable, Sequence
 
 from physseg.inference.predictor import split_words
 
 # More than any machine has cores or GPUs; what is above is a slip of the keyboard.
 MOST_PROCESSES = 1024
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says so where a required option is missing because it stands among the config overrides, which take all words."""
+
+    def parse_known_args(self, args=None, namespace=None):
+        self._words = sys.argv[1:] if args is None else args
+        return super().parse_known_args(args, namespace)
+
+    def error(self, message):
+        missing = message.partition("arguments are required: ")[2].split(", ")
+        late = [option for option in missing if option in self._words]
+        if late:
+            message = f"{late[0]} stands after the first KEY VALUE: options come before it"
+        super().error(message)
 
 
 def new_parser(doc: str, **options) -> argparse.ArgumentParser:
@@ -18,9 +34,7 @@ def new_parser(doc: str, **options) -> argparse.ArgumentParser:
         doc: the docstring.
         options: of `argparse.ArgumentParser`.
     """
-    parser = argparse.ArgumentParser(
-        description=inspect.cleandoc(doc), formatter_class=argparse.RawDescriptionHelpFormatter, **options
-    )
+    parser = _Parser(description=inspect.cleandoc(doc), formatter_class=argparse.RawDescriptionHelpFormatter, **options)
     return add_traceback(parser)
 
 
