@@ -113,3 +113,15 @@ def test_latex_escapes_and_csv_has_every_seed(table):
 def test_plot(table, tmp_path):
     write_plot(table, tmp_path / "table.png")
     assert (tmp_path / "table.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_plot_of_differences(tmp_path, monkeypatch):
+    """Differences 1, 2, 3: mean 2, standard deviation 1, and t at 97.5 % with two degrees of freedom is 4.3027."""
+    drawn = []
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda figure, path, **_: drawn.append(figure))
+    cells = {"CAT-Seg": {0: 1.0, 1: 2.0, 2: 3.0, 3: 9.0}, "more": {0: 2.0, 1: 4.0, 2: 6.0}, "none": {}}
+    cells = {row: {MEAN: Cell(by_seed)} for row, by_seed in cells.items()}
+    write_plot(SweepTable("Table 3", "CAT-Seg", [MEAN], cells), tmp_path / "table.png")
+    _, differences = drawn[0].axes
+    ((_, _, (bar,)),) = differences.containers
+    assert bar.get_segments()[0][:, 0] == pytest.approx([2 - 4.3027 / 3**0.5, 2 + 4.3027 / 3**0.5], abs=1e-4)
