@@ -7,6 +7,7 @@ tested anew.
 import math
 import os
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 from statistics import fmean
 
@@ -92,7 +93,7 @@ def write_confirmation(
         "metrics": list(sweep.metrics),
         "num_gpus": sweep.num_gpus,
         "baseline": baseline.name,
-        "runs": [{"name": row.name, "set": dict(row.overrides)} for row in rows],
+        "runs": [{"name": row.name, "set": deepcopy(dict(row.overrides))} for row in rows],
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     titles = ", ".join(repr(screening.title) for screening, _ in screenings)
