@@ -21,7 +21,7 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message):
         missing = message.partition("arguments are required: ")[2].split(", ")
-        late = [option for option in missing if option in self._words]
+        late = [option for option in missing if option in (word.partition("=")[0] for word in self._words)]
         if late:
             message = f"{late[0]} stands after the first KEY VALUE: options come before it"
         super().error(message)

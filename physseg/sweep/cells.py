@@ -43,13 +43,17 @@ class Difference:
         return self.p < LEVEL
 
 
+def differences_by_seed(cell: Cell, baseline: Cell) -> dict[int, float]:
+    """A row minus the baseline, for the seeds that both have."""
+    return {s: cell.by_seed[s] - baseline.by_seed[s] for s in sorted(cell.by_seed.keys() & baseline.by_seed.keys())}
+
+
 def paired_difference(cell: Cell, baseline: Cell) -> Difference:
     """Compare over the seeds both have; two-sided paired t-test, NaN for fewer than two pairs.
 
     Differences that are all alike have p 0, or 1 if they are zero.
     """
-    seeds = sorted(cell.by_seed.keys() & baseline.by_seed.keys())
-    values = np.array([cell.by_seed[seed] - baseline.by_seed[seed] for seed in seeds])
+    values = np.array(list(differences_by_seed(cell, baseline).values()))
     if len(values) < 2:
         return Difference(float(values.mean()) if len(values) else math.nan, math.nan, len(values), math.nan)
     mean, std = float(values.mean()), float(values.std(ddof=1))

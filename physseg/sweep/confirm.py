@@ -7,7 +7,6 @@ tested anew.
 import math
 import os
 from collections.abc import Sequence
-from copy import deepcopy
 from pathlib import Path
 from statistics import fmean
 
@@ -86,6 +85,8 @@ def write_confirmation(
         together = {key: value for row in chosen for key, value in row.overrides.items()}
         rows.append(Row(" + ".join(row.name for row in chosen), together))
     path = Path(path)
+    # None is no value that a row sets.
+    shared = {key: v for key, v in baseline.overrides.items() if all(r.overrides.get(key) == v for r in rows)}
     content = {
         "title": f"{sweep.title}: confirmation",
         "base": os.path.relpath(sweep.config_file, path.parent),
@@ -93,12 +94,15 @@ def write_confirmation(
         "metrics": list(sweep.metrics),
         "num_gpus": sweep.num_gpus,
         "baseline": baseline.name,
-        "runs": [{"name": row.name, "set": deepcopy(dict(row.overrides))} for row in rows],
+        "set": shared,
+        "runs": [
+            {"name": r.name, "set": {key: v for key, v in r.overrides.items() if key not in shared}} for r in rows
+        ],
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     titles = ", ".join(repr(screening.title) for screening, _ in screenings)
     head = f"# Written by tools/sweep.py --confirm; the rows were chosen by {titles}.\n"
-    write_text_atomic(path, head + yaml.safe_dump(content, sort_keys=False))
+    write_text_atomic(path, head + yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=120))
     return [row.name for row in rows]
 
 

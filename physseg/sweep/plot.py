@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from physseg.io import atomic_write
-from physseg.sweep.cells import MEAN, SweepTable
+from physseg.sweep.cells import MEAN, SweepTable, differences_by_seed
 from physseg.sweep.significance import interval_half_width
 from physseg.sweep.table import title_of
 
@@ -52,12 +52,11 @@ def write_plot(table: SweepTable, path: str | os.PathLike) -> None:
 
 
 def _draw_differences(axis, table: SweepTable, places: Mapping[str, int]) -> None:
-    base, shown = table.cells[table.baseline][MEAN].by_seed, [0.0]
+    shown = [0.0]
     for row in table.others:
-        seeds = table.cells[row][MEAN].by_seed
-        by_seed = [seeds[seed] - base[seed] for seed in sorted(seeds.keys() & base.keys())]
-        difference = table.difference(row, MEAN)
+        by_seed = list(differences_by_seed(table.cells[row][MEAN], table.cells[table.baseline][MEAN]).values())
         if by_seed:
+            difference = table.difference(row, MEAN)
             _mark(axis, places[row], difference.mean, interval_half_width(difference.std, difference.pairs), by_seed)
         shown += by_seed
     axis.axvline(0.0, color="#888888", linestyle="--", linewidth=0.8, zorder=0)

@@ -10,9 +10,10 @@ def parser():
     return parser
 
 
-def test_an_option_among_the_overrides_is_not_called_missing(capsys):
+@pytest.mark.parametrize("words", [["--config-file", "toy"], ["--config-file=toy"]])
+def test_an_option_among_the_overrides_is_not_called_missing(words, capsys):
     with pytest.raises(SystemExit):
-        parser().parse_args(["SOLVER.MAX_ITER", "5", "--config-file", "toy"])
+        parser().parse_args(["SOLVER.MAX_ITER", "5", *words])
     last = capsys.readouterr().err.splitlines()[-1]
     assert last == "program: error: --config-file stands after the first KEY VALUE: options come before it"
 

@@ -46,9 +46,8 @@ def test_several_screenings_choose_together_for_another_sweep(screening, tmp_pat
     sweep, table = screening
     cells = table.cells | {"L_p 3": {MEAN: Cell({0: 48.0, 1: 49.0})}}
     other = (replace(sweep, title="Other", seeds=(0, 1)), replace(table, cells=cells))
-    third = replace(
-        sweep, title="Third", seeds=(9,), rows=tuple(Row(row.name, {"SEED_OF": "third"}) for row in sweep.rows)
-    )
+    rows = tuple(Row(row.name, {"SEED_OF": "third"} if row.name != "CAT-Seg" else {}) for row in sweep.rows)
+    third = replace(sweep, title="Third", seeds=(9,), rows=rows)
     path = tmp_path / "c.yaml"
     assert write_confirmation(third, [screening, other], ["L_p"], 2, path) == ["CAT-Seg", "L_p 1"]
     assert yaml.safe_load(path.read_text())["runs"][1]["set"] == {"SEED_OF": "third"}
