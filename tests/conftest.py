@@ -1,15 +1,16 @@
-"""What every test gets: fixed seeds, no network, no window, and no process that outlives it."""
+"""What every test gets: the CPU alone, fixed seeds, no network, no window, and no process that outlives it."""
 
 import os
 import random
 import signal
 import socket
 
-# Before any library reads them: no plot window, no question to a model hub, and one thread for each process: what is
-# computed here is small, and threads that wait for each other double its cost on a machine that is busy.
+# Before any library reads them: no plot window, no question to a model hub, no GPU, and one thread for each process:
+# what is computed here is small, and threads that wait for each other double its cost on a machine that is busy.
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 import numpy as np
 import pytest
@@ -25,6 +26,9 @@ def pytest_configure(config):
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # A shell starts what it runs in the background so; what the tests start would then ignore Ctrl-C too.
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Once, at its first backward pass, autograd starts a thread for each device that is not the CPU, and a process that
+    # has such threads cannot fork one that trains. So it comes before any test can make a device known.
+    torch.ones(1, requires_grad=True).backward()
     processes_left.adopt_orphans()
     processes_left.kill_descendants_on_sigterm()
 

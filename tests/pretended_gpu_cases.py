@@ -1,5 +1,6 @@
 """The whole model on a pretended GPU: equal numbers, no tensor on the wrong device, and no wait but the known ones."""
 
+import multiprocessing
 from collections import Counter
 
 import numpy as np
@@ -237,3 +238,14 @@ def test_the_pretended_gpu_is_strict(gpu):
     assert [wait.what for wait in gpu.waits] == kinds
     here.to(DEVICE, non_blocking=True)
     assert len(gpu.waits) == len(kinds)
+
+
+def test_a_process_forked_beside_the_device_can_train():
+    def backward():
+        torch.ones(1, requires_grad=True).backward()
+
+    backward()
+    process = multiprocessing.get_context("fork").Process(target=backward)
+    process.start()
+    process.join(100)
+    assert process.exitcode == 0

@@ -1,8 +1,4 @@
-"""The cases on a pretended GPU, in an interpreter of their own.
-
-The pretended device starts autograd's threads, and a process that has them cannot fork one that trains: tests of
-several processes could not run after them.
-"""
+"""The cases on a pretended GPU, in an interpreter of their own: a device that is known once stays for all tests."""
 
 import subprocess
 import sys
